@@ -1,0 +1,68 @@
+"""What every command shares: console output, and errors as messages with an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+
+from hydra.errors import HydraException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from beitmed import config
+from beitmed.errors import UserError
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command and return its exit code; bad input becomes a message and code 2.
+
+    Bugs keep their traceback.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of exiting with 1
+    config.register_resolvers()
+    _console()
+    try:
+        return command()
+    except UserError as e:
+        print(f"beitmed: {e}", file=sys.stderr)
+    except (HydraException, OmegaConfBaseException) as e:
+        print(f"beitmed: configuration: {_explain(e)}", file=sys.stderr)
+    except OSError as e:
+        # Ours become a UserError where they arise; Hydra makes the sweep's folder by itself.
+        print(
+            f"beitmed: {e.filename}: {e.strerror}. If this is the output folder, set "
+            "output_dir=... to one that you may write to.",
+            file=sys.stderr,
+        )
+    except KeyboardInterrupt:
+        print("beitmed: interrupted; the same command goes on where it was.", file=sys.stderr)
+        return 130
+    return 2
+
+
+def _console() -> None:
+    logger = logging.getLogger("beitmed")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+
+
+def _explain(error: BaseException) -> str:
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    for e in chain:
+        if isinstance(e, ConfigAttributeError | ConfigKeyError) and e.full_key:
+            parent, _, key = str(e.full_key).rpartition(".")
+            return config.unknown_key(parent, key)
+    # Hydra's advice to append a key with `+` leads nowhere here: unknown keys are refused.
+    lines = [line for e in chain for line in str(e).splitlines()]
+    kept = [
+        line for line in lines if line.strip() and not re.match(r"\s*(To append|object_type)", line)
+    ]
+    return "\n  ".join(dict.fromkeys(kept))

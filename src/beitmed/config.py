@@ -1,0 +1,309 @@
+"""What can be configured: names, types and rules. The values stand in `conf/*.yaml`.
+
+Hydra composes the YAML; `resolve` checks the result against the models below. Pydantic in strict
+mode stands where OmegaConf's structured configs would: those take `balanced=2` for true, know no
+`Literal`, and let `+unknown=1` through. This module imports neither torch nor transformers, so a
+mistake costs a second.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from beitmed.errors import UserError
+
+Size = Literal[28, 64, 128, 224]
+Count = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+Ratio = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Recipe(_Strict):
+    """The paper's settings for one dataset with or without balancing."""
+
+    batch_size: Count
+    weight_decay: Finite
+    majority_ratio: Ratio | None
+
+
+class Recipes(_Strict):
+    full: Recipe
+    balanced: Recipe
+
+
+class DatasetConfig(_Strict):
+    name: Word
+    source: Literal["medmnist", "phantom"]
+    flag: str | None
+    positive_label: Literal[0, 1]
+    phantom_seed: Seed | None = None
+    recipe: Recipes
+
+    @property
+    def synthetic(self) -> bool:
+        return self.source == "phantom"
+
+
+class Geometry(_Strict):
+    """What must agree between a backbone's YAML and a checkpoint's `config.json`."""
+
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    intermediate_size: Count
+    image_size: Count
+    patch_size: Count
+
+
+class RandomBackbone(_Strict):
+    """Configuration and image processor of a backbone with random weights."""
+
+    init_seed: Seed
+    layer_scale_init_value: Finite
+    drop_path_rate: Momentum
+    image_mean: Triple
+    image_std: Triple
+    resample: Literal["bilinear", "bicubic"]
+
+
+class BackboneConfig(_Strict):
+    name: Word
+    weights: Annotated[str, Field(min_length=1)]
+    revision: str | None
+    geometry: Geometry
+    random: RandomBackbone
+
+    @property
+    def random_weights(self) -> bool:
+        return self.weights == "random"
+
+
+class TrainConfig(_Strict):
+    epochs: Count
+    max_steps: Count | None
+    batch_size: Count
+    weight_decay: Finite
+    eval_batch_size: Count
+    learning_rate: Positive
+    schedule: Literal["linear", "cosine", "constant"]
+    warmup_steps: NonNegative
+    max_grad_norm: Finite
+    adam_beta1: Momentum
+    adam_beta2: Momentum
+    adam_epsilon: Positive
+
+
+class EvaluateConfig(_Strict):
+    n_resamples: Annotated[int, Field(ge=100)]
+
+
+class DataConfig(_Strict):
+    root: str
+    download: bool
+    mirror: str | None
+    allow_unofficial: bool
+    limit: Count | None
+
+
+class Config(_Strict):
+    """One run. Built by `resolve` only, so that every rule has been checked."""
+
+    dataset: DatasetConfig
+    backbone: BackboneConfig
+    size: Size
+    balanced: bool
+    unfreeze: Annotated[int, Field(ge=0)] | Literal["all"]
+    trunk_mode: Literal["eval", "train"]
+    precision: Literal["fp32", "bf16", "fp16"]
+    device: Literal["auto", "cpu", "cuda"]
+    seed: Seed
+    majority_ratio: Ratio | None
+    train: TrainConfig
+    evaluate: EvaluateConfig
+    data: DataConfig
+    output_dir: Annotated[str, Field(min_length=1)]
+    name: Word | None
+    export: bool
+
+    @model_validator(mode="after")
+    def _rules_across_fields(self) -> Config:
+        layers = self.backbone.geometry.num_hidden_layers
+        if self.unfreeze != "all" and self.unfreeze > layers:
+            raise ValueError(
+                f"unfreeze: found {self.unfreeze}, but {self.backbone.name} has {layers} layers; "
+                f"allowed: 0 to {layers}, or all"
+            )
+        if not self.balanced and self.majority_ratio is not None:
+            raise ValueError(
+                f"majority_ratio: found {self.majority_ratio} with balanced=false; it says how "
+                "to balance, so set balanced=true, or majority_ratio=null"
+            )
+        if self.balanced and self.majority_ratio is None:
+            raise ValueError(
+                "majority_ratio: found null with balanced=true; give the number of majority "
+                "images kept per minority image (1.0 or more), or set balanced=false"
+            )
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError(
+                "precision: found fp16 with device=cpu; fp16 needs a GPU, use fp32 or bf16"
+            )
+        if (self.dataset.source == "medmnist") != (self.dataset.flag is not None):
+            raise ValueError(
+                f"dataset.flag: found {self.dataset.flag!r} with source {self.dataset.source!r}; "
+                "a medmnist dataset names its flag, such as breastmnist, any other has null"
+            )
+        return self
+
+
+# Where a run reads and writes, and how fast: two runs that differ in these alone are the same run.
+_LOCATIONS = (
+    "output_dir",
+    "name",
+    "export",
+    "device",
+    "data.root",
+    "data.download",
+    "data.mirror",
+    "data.allow_unofficial",
+    "train.eval_batch_size",
+    "dataset.recipe",  # what it chose stands in `train` and `majority_ratio`
+)
+
+
+def identity(cfg: Config) -> dict[str, Any]:
+    """Everything in a configuration that its results depend on, as plain JSON values."""
+    return without_locations(cfg.model_dump(mode="json"))
+
+
+def without_locations(values: Any) -> dict[str, Any]:
+    """The same for a configuration that was read from a file, of whatever version."""
+    kept = copy.deepcopy(values) if isinstance(values, dict) else {}
+    for path in _LOCATIONS:
+        *parents, last = path.split(".")
+        node = kept
+        for parent in parents:
+            node = node.get(parent, {})
+        node.pop(last, None)
+    return kept
+
+
+def run_name(cfg: Config) -> str:
+    """The run folder's name: what a reader asks for first, then a digest of the rest."""
+    if cfg.name is not None:
+        return cfg.name
+    digest = hashlib.sha256(json.dumps(identity(cfg), sort_keys=True).encode()).hexdigest()[:8]
+    balance = "balanced" if cfg.balanced else "full"
+    depth = "all" if cfg.unfreeze == "all" else f"top{cfg.unfreeze}"
+    return (
+        f"{cfg.dataset.name}_{cfg.size}_{balance}_{cfg.backbone.name}_{depth}"
+        f"_seed{cfg.seed}_{digest}"
+    )
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside an installed wheel, else at the top of the repository."""
+    packaged = Path(__file__).parent / "conf"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+def _recipe(key: str, *, _root_: DictConfig) -> Any:
+    # `${recipe:...}`: an interpolation key cannot be a bool, so the choice is made here. A value
+    # of `balanced` that is no bool is reported by `resolve`, with its key.
+    return _root_.dataset.recipe["balanced" if _root_.balanced is True else "full"][key]
+
+
+def register_resolvers() -> None:
+    """Make `${recipe:...}` known to OmegaConf; calling it again does nothing."""
+    OmegaConf.register_new_resolver("recipe", _recipe, replace=True)
+
+
+def resolve(composed: DictConfig) -> Config:
+    """Check a composed configuration and freeze it.
+
+    Raises UserError that lists every wrong key with what was found and what is allowed.
+    """
+    try:
+        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as e:
+        raise UserError(f"configuration: {e}") from e
+    assert isinstance(values, dict)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as e:
+        raise UserError("configuration:\n" + "\n".join(f"  {p}" for p in _explain(e))) from e
+
+
+_PLAIN = {
+    "a valid boolean": "true or false",
+    "a valid integer": "an integer",
+    "a valid number": "a number",
+    "a valid string": "a text",
+}
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines: list[str] = []
+    wrong: dict[str, tuple[object, list[str]]] = {}  # a union reports each of its branches
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            lines.append(unknown_key(".".join(path[:-1]), path[-1]))
+        elif problem["type"] == "value_error":
+            lines.append(problem["msg"].removeprefix("Value error, "))
+        else:
+            key = ".".join(part for part in path if part in _KEYS or part.isdigit())
+            allowed = problem["msg"].removeprefix("Input should be ")
+            wrong.setdefault(key, (problem["input"], []))[1].append(_PLAIN.get(allowed, allowed))
+    lines += [
+        f"{key}: found {found!r}; allowed: {', or '.join(dict.fromkeys(allowed))}"
+        for key, (found, allowed) in wrong.items()
+    ]
+    return lines
+
+
+def unknown_key(parent: str, key: str) -> str:
+    """Say that `parent.key` does not exist, which key was probably meant, and which exist."""
+    full = f"{parent}.{key}" if parent else key
+    paths = _paths(Config)
+    by_last = {path.rpartition(".")[2]: path for path in paths}
+    close = difflib.get_close_matches(full, paths, n=1, cutoff=0.75)
+    close = close or [by_last[m] for m in difflib.get_close_matches(key, by_last, n=1)]
+    hint = f" Did you mean {close[0]}?" if close else ""
+    siblings = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == parent] or [
+        path for path in paths if "." not in path
+    ]
+    return f"{full}: no such key.{hint} Allowed{' in ' + parent if parent else ''}: " + ", ".join(
+        siblings
+    )
+
+
+def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    paths: list[str] = []
+    for name, field in model.model_fields.items():
+        paths.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            paths += _paths(field.annotation, f"{prefix}{name}.")
+    return paths
+
+
+# Pydantic adds the branch of a union to an error's path ("unfreeze.int"); users know keys only.
+_KEYS = {part for path in _paths(Config) for part in path.split(".")}

@@ -1,0 +1,53 @@
+"""From stored images to what a backbone reads: RGB, then the checkpoint's own image processor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+from transformers import BaseImageProcessor
+
+
+def to_rgb(image: np.ndarray) -> Image.Image:
+    """uint8 [h, w] (grey, repeated three times) or [h, w, 3] as an RGB picture."""
+    return Image.fromarray(image).convert("RGB")
+
+
+class PixelDataset(Dataset):
+    """Images of a split, processed at access: {"pixel_values": float32 [3, h, w], "labels": int}.
+
+    `indices` picks and orders the images; None takes all.
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        processor: BaseImageProcessor,
+        indices: np.ndarray | None = None,
+    ) -> None:
+        self.images = images
+        self.labels = labels
+        self.processor = processor
+        self.indices = np.arange(len(labels)) if indices is None else indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.__getitems__([i])[0]
+
+    def __getitems__(self, batch: Sequence[int]) -> list[dict[str, Any]]:
+        # One call of the processor for a whole batch: torch's DataLoader asks for it by this name.
+        rows = self.indices[np.asarray(batch)]
+        pixels: torch.Tensor = self.processor(
+            [to_rgb(self.images[row]) for row in rows], return_tensors="pt"
+        )["pixel_values"]
+        return [
+            {"pixel_values": p, "labels": int(self.labels[row])}
+            for p, row in zip(pixels, rows, strict=True)
+        ]

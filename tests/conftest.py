@@ -1,0 +1,153 @@
+"""Shared fixtures: configurations, MedMNIST files of the official form, a saved tiny BEiT.
+
+Nothing here reaches a network, and nothing of the project's own code is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+# Before torch is imported anywhere: two workers on two cores, and no look at a hub.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from beitmed import config
+
+REPOSITORY = Path(__file__).parents[1]
+REAL_DATA = REPOSITORY.parent / "shared" / "medmnist"
+REAL_DATA_MUST_RUN = os.environ.get("BEITMED_REQUIRE_REAL_DATA") == "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    skip = pytest.mark.skip(reason="real MedMNIST files (../shared/medmnist) are not here")
+    for item in items:
+        if "real_data" in item.keywords:
+            item.user_properties.append(("real_data", "yes"))  # for CI: were they run?
+            if not REAL_DATA.is_dir() and not REAL_DATA_MUST_RUN:
+                item.add_marker(skip)
+
+
+def resolve(*overrides: str) -> config.Config:
+    """The configuration that these command-line overrides give."""
+    config.register_resolvers()
+    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+        return config.resolve(compose("config", overrides=list(overrides)))
+
+
+def beitmed(
+    *arguments: str, cwd: Path, module: str = "train", env: dict[str, str] | None = None, **kwargs
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m beitmed.<module>` as a user would, in a folder of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", f"beitmed.{module}", *arguments],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **kwargs,
+    )
+
+
+# A run of seconds: few images, one epoch, the tiny backbone.
+FAST = (
+    "experiment=quickstart",
+    "data.limit=8",
+    "train.epochs=1",
+    "evaluate.n_resamples=100",
+)
+
+
+def medmnist_arrays(flag: str, size: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Arrays of a MedMNIST file's form: official split sizes; brighter images are label 1."""
+    from beitmed import medmnist_files
+
+    info = medmnist_files.info(flag)
+    rng = np.random.default_rng(seed)
+    arrays = {}
+    for split, n in info["n_samples"].items():
+        labels = (np.arange(n) % 4 > 0).astype(np.uint8)  # both classes, 1 : 3
+        noise = rng.integers(0, 150, size=(n, size, size))
+        arrays[f"{split}_images"] = (noise + 40 * labels[:, None, None]).astype(np.uint8)
+        arrays[f"{split}_labels"] = labels[:, None]
+    return arrays
+
+
+@pytest.fixture(scope="session")
+def medmnist_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with generated BreastMNIST and PneumoniaMNIST files at 28 and breast at 224."""
+    folder = tmp_path_factory.mktemp("medmnist")
+    for flag, size, name in (
+        ("breastmnist", 28, "breastmnist.npz"),
+        ("pneumoniamnist", 28, "pneumoniamnist.npz"),
+        ("breastmnist", 224, "breastmnist_224.npz"),
+    ):
+        np.savez(folder / name, **medmnist_arrays(flag, size))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def paper_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All four files of the paper, of the official form, from generated pixels."""
+    folder = tmp_path_factory.mktemp("paper")
+    for flag in ("breastmnist", "pneumoniamnist"):
+        small = medmnist_arrays(flag, 28)
+        np.savez(folder / f"{flag}.npz", **small)
+        large = {
+            k: v.repeat(8, axis=1).repeat(8, axis=2) if k.endswith("images") else v
+            for k, v in small.items()
+        }
+        np.savez_compressed(folder / f"{flag}_224.npz", **large)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the pt22k checkpoints are: a masked-image BEiT with an image processor."""
+    import torch
+    from transformers import BeitConfig, BeitForMaskedImageModeling, BeitImageProcessorPil
+
+    folder = tmp_path_factory.mktemp("weights") / "tiny-beit"
+    geometry = resolve("backbone=beit_tiny").backbone.geometry.model_dump()
+    torch.manual_seed(1)
+    model = BeitForMaskedImageModeling(
+        BeitConfig(
+            **geometry, use_shared_relative_position_bias=True, use_mask_token=True, vocab_size=16
+        )
+    )
+    randomise(model)
+    model.save_pretrained(folder)
+    BeitImageProcessorPil(size={"height": 112, "width": 112}, resample=2).save_pretrained(folder)
+    return folder
+
+
+def randomise(module) -> None:
+    """Give every parameter values of its own: at their initial 0 or 1 many errors do not show."""
+    import torch
+
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(torch.randn_like(p) * 0.05)
+
+
+@pytest.fixture
+def edit_npz(medmnist_folder: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Write a changed copy of the BreastMNIST file; a value of None drops the array."""
+
+    def edit(**changes: np.ndarray | None) -> Path:
+        with np.load(medmnist_folder / "breastmnist.npz") as npz:
+            arrays = {key: npz[key] for key in npz.files} | changes
+        np.savez(tmp_path / "breastmnist.npz", **{k: v for k, v in arrays.items() if v is not None})
+        return tmp_path
+
+    return edit

@@ -1,0 +1,146 @@
+"""Configuration: the paper's recipe by two words, and mistakes named before anything is loaded."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import beitmed, resolve
+
+from beitmed import config
+from beitmed.errors import UserError
+
+CONF = config.conf_dir()
+GROUPS = {
+    group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+    for group in ("dataset", "backbone", "experiment")
+}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "batch_size", "weight_decay", "ratio"),
+    [
+        (["dataset=breast"], 32, 0.01, None),
+        (["dataset=breast", "balanced=true"], 16, 0.1, 1.5),
+        (["dataset=pneumonia"], 32, 0.1, None),
+        (["dataset=pneumonia", "balanced=true"], 32, 0.1, 1.0),
+    ],
+)
+def test_dataset_and_balance_alone_select_the_papers_recipe(
+    overrides, batch_size, weight_decay, ratio
+):
+    cfg = resolve(*overrides)
+    assert (cfg.train.batch_size, cfg.train.weight_decay) == (batch_size, weight_decay)
+    assert cfg.majority_ratio == ratio
+    t = cfg.train
+    assert (t.learning_rate, t.epochs, t.schedule, t.warmup_steps) == (3e-4, 5, "linear", 0)
+    assert (t.max_grad_norm, cfg.precision, cfg.seed, cfg.unfreeze) == (1.0, "fp32", 42, 5)
+    assert cfg.backbone.weights == "microsoft/beit-large-patch16-224-pt22k"
+
+
+@pytest.mark.parametrize(
+    "override", [f"{group}={name}" for group, names in GROUPS.items() for name in names]
+)
+def test_every_shipped_yaml_composes_to_a_valid_configuration(override):
+    assert isinstance(resolve(override), config.Config)
+
+
+def test_an_experiment_changes_values_and_the_command_line_wins_over_it():
+    assert resolve("experiment=quickstart").train.learning_rate == 1e-3
+    assert resolve("experiment=quickstart", "train.learning_rate=0.5").train.learning_rate == 0.5
+    assert resolve("experiment=quickstart", "dataset=breast").dataset.name == "breast"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["train.epochs=three"], ["train.epochs", "'three'", "integer"]),
+        (["train.epochs=0"], ["train.epochs", "0", "greater than or equal to 1"]),
+        (["train.learning_rate=-1"], ["train.learning_rate", "-1", "greater than 0"]),
+        (["train.learning_rate=nan"], ["train.learning_rate", "nan"]),
+        (["balanced=2"], ["balanced", "2", "true or false"]),
+        (["balanced=maybe"], ["balanced", "'maybe'", "true or false"]),
+        (["seed=1.5"], ["seed", "1.5", "integer"]),
+        (["seed=-1"], ["seed", "-1"]),
+        (["size=29"], ["size", "29", "28, 64, 128 or 224"]),
+        (["unfreeze=25"], ["unfreeze", "25", "24 layers", "0 to 24", "all"]),
+        (["unfreeze=6", "backbone=beit_tiny", "backbone.geometry.num_hidden_layers=4"],
+         ["unfreeze", "6", "0 to 4"]),
+        (["unfreeze=some"], ["unfreeze", "'some'", "integer", "'all'"]),
+        (["trunk_mode=frozen"], ["trunk_mode", "'eval' or 'train'"]),
+        (["precision=fp64"], ["precision", "'fp32', 'bf16' or 'fp16'"]),
+        (["precision=fp16", "device=cpu"], ["precision", "fp16", "GPU"]),
+        (["majority_ratio=2"], ["majority_ratio", "balanced=false"]),
+        (["balanced=true", "majority_ratio=null"], ["majority_ratio", "balanced=true"]),
+        (["balanced=true", "majority_ratio=0.5"], ["majority_ratio", "0.5"]),
+        (["+unknown=1"], ["unknown", "no such key", "dataset, backbone, size"]),
+        (["+train.momentum=1"], ["train.momentum", "no such key", "learning_rate"]),
+        (["name=../elsewhere"], ["name", "'../elsewhere'"]),
+        (["train=3"], ["train", "3"]),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_named_with_what_is_allowed(overrides, said):
+    with pytest.raises(UserError) as e:
+        resolve(*overrides)
+    for part in said:
+        assert part in str(e.value)
+
+
+def test_all_wrong_values_are_told_at_once():
+    with pytest.raises(UserError) as e:
+        resolve("seed=x", "size=1", "+unknown=1")
+    assert all(key in str(e.value) for key in ("seed", "size", "unknown"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["epcohs=3"], ["epcohs: no such key", "Did you mean train.epochs?", "size"]),
+        (["train.epcohs=3"], ["train.epcohs: no such key", "train.epochs", "learning_rate"]),
+        (["+unknown=1"], ["unknown: no such key"]),
+        (["dataset=brest"], ["dataset/brest", "breast", "phantom", "pneumonia"]),
+        (["unfreeze=99"], ["unfreeze", "99", "0 to 24"]),
+        (["size==28"], ["size==28"]),
+        (["-m", "sizes=28,224"], ["sizes: no such key"]),
+    ],
+)
+def test_the_command_says_it_with_exit_code_2_and_without_a_traceback(tmp_path, arguments, said):
+    done = beitmed(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for part in said:
+        assert part in done.stderr
+    assert not list(tmp_path.glob("outputs/[!.]*"))
+
+
+def test_a_wrong_configuration_is_found_before_torch_is_imported(tmp_path):
+    probe = (
+        "import sys; from beitmed import cli, train; code = cli.guarded(train._train);"
+        "assert code == 2, code; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    import subprocess
+
+    done = subprocess.run(
+        [sys.executable, "-c", probe, "train.epochs=three"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_a_runs_name_follows_from_what_it_is_and_not_from_where_it_stands():
+    base = resolve("dataset=breast")
+    name = config.run_name(base)
+    assert name.startswith("breast_28_full_beit_large_top5_seed42_")
+    same = resolve("dataset=breast", "data.root=/elsewhere", "output_dir=x", "device=cpu",
+                   "export=true", "train.eval_batch_size=1")  # fmt: skip
+    assert config.run_name(same) == name
+    for other in ("seed=1", "size=64", "balanced=true", "unfreeze=all", "trunk_mode=train",
+                  "train.epochs=6", "precision=bf16", "data.limit=3", "backbone.revision=x",
+                  "evaluate.n_resamples=100"):  # fmt: skip
+        assert config.run_name(resolve("dataset=breast", other)) != name
+    assert config.run_name(resolve("name=mine")) == "mine"
+
+
+def test_the_configuration_folder_is_the_repositorys_or_the_wheels():
+    assert (Path(config.conf_dir()) / "config.yaml").is_file()

@@ -1,0 +1,147 @@
+"""The frozen trunk: what is trained at every depth, and that the trunk stays what it was."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from conftest import randomise, resolve
+from transformers import BeitConfig, BeitForImageClassification
+
+from beitmed import model
+from beitmed.errors import UserError
+from beitmed.model import FreezableBeit
+
+LAYERS = 4
+DEPTHS = [0, 1, 2, LAYERS, "all"]
+# Flags of the two kinds of BEiT checkpoints: pt22k (shared bias) and ft22k (a bias a layer).
+FLAGS = {
+    "shared": {"use_shared_relative_position_bias": True, "use_mask_token": True},
+    "per_layer": {"use_relative_position_bias": True},
+    "absolute_cls": {"use_absolute_position_embeddings": True, "use_mean_pooling": False},
+}
+
+
+def tiny(flags: str = "shared") -> BeitForImageClassification:
+    torch.manual_seed(0)
+    beit = BeitForImageClassification(
+        BeitConfig(
+            hidden_size=16, num_hidden_layers=LAYERS, num_attention_heads=2, intermediate_size=32,
+            image_size=48, patch_size=16, drop_path_rate=0.3, num_labels=2, **FLAGS[flags],
+        )
+    )  # fmt: skip
+    randomise(beit)
+    return beit
+
+
+@pytest.fixture
+def batch() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        "pixel_values": torch.randn(6, 3, 48, 48, generator=generator),
+        "labels": torch.tensor([0, 1, 1, 0, 1, 1]),
+    }
+
+
+def test_beit_large_with_the_papers_five_layers_trains_exactly_its_63_million():
+    geometry = resolve("backbone=beit_large").backbone.geometry.model_dump()
+    with torch.device("meta"):  # shapes without values: parameters can be counted in a second
+        beit = BeitForImageClassification(
+            BeitConfig(**geometry, use_shared_relative_position_bias=True, use_mask_token=True)
+        )
+    assert FreezableBeit(beit, 5).count() == (62_990_338, 303_139_266)
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("unfreeze", DEPTHS)
+def test_the_trained_set_at_every_depth(flags, unfreeze):
+    network = FreezableBeit(tiny(flags), unfreeze)
+    trained = {name for name, _ in network.trained_parameters()}
+    tops = range(LAYERS) if unfreeze == "all" else range(LAYERS - unfreeze, LAYERS)
+    expected = {
+        name
+        for name, _ in network.model.named_parameters()
+        if name.startswith(("classifier.", "beit.pooler.", "beit.layernorm."))
+        or any(name.startswith(f"beit.layers.{i}.") for i in tops)
+        or (unfreeze == "all" and not name.endswith("mask_token"))
+    }
+    assert trained == expected
+    sizes = dict(network.model.named_parameters())
+    assert network.count()[0] == sum(sizes[name].numel() for name in expected)
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("unfreeze", DEPTHS)
+def test_trunk_and_top_are_the_whole_model(flags, unfreeze, batch):
+    network = FreezableBeit(tiny(flags), unfreeze).eval()
+    with torch.no_grad():
+        whole = network.model(**batch)
+        out = network(**batch)
+    assert torch.equal(out["logits"], whole.logits)
+    assert torch.equal(out["loss"], whole.loss)
+
+
+def test_without_the_shared_bias_the_outputs_would_differ(batch):
+    # Guards the test above: a bias that is zero could be forgotten unseen.
+    network = FreezableBeit(tiny(), 2).eval()
+    with torch.no_grad():
+        before = network(**batch)["logits"].clone()
+        network.model.beit.shared_position_bias.relative_position_bias_table.zero_()
+        assert not torch.equal(before, network(**batch)["logits"])
+
+
+@pytest.mark.parametrize("unfreeze", [0, 1, 2, LAYERS])
+def test_a_step_changes_the_top_and_nothing_of_the_trunk(unfreeze, batch):
+    network = FreezableBeit(tiny(), unfreeze).train()
+    before = copy.deepcopy(dict(network.model.named_parameters()))
+    tokens = network.trunk(batch["pixel_values"])
+    optimizer = torch.optim.AdamW((p for _, p in network.trained_parameters()), lr=0.1)
+    network(**batch)["loss"].backward()
+    optimizer.step()
+    trained = {name for name, _ in network.trained_parameters()}
+    for name, parameter in network.model.named_parameters():
+        assert torch.equal(before[name], parameter) == (name not in trained), name
+    assert torch.equal(tokens, network.trunk(batch["pixel_values"]))
+
+
+def test_a_frozen_layer_is_deterministic_while_the_top_has_drop_path(batch):
+    network = FreezableBeit(tiny(), 2).train()
+    x = batch["pixel_values"]
+    assert torch.equal(network.trunk(x), network.trunk(x))
+    assert not torch.equal(network(x)["logits"], network(x)["logits"])
+    assert [layer.training for layer in network.model.beit.layers] == [False, False, True, True]
+
+
+def test_trunk_mode_train_is_the_papers_random_trunk(batch):
+    network = FreezableBeit(tiny(), 0, trunk_mode="train").train()
+    x = batch["pixel_values"]
+    assert not torch.equal(network(x)["logits"], network(x)["logits"])
+    assert all(layer.training for layer in network.model.beit.layers)
+    network.eval()
+    assert torch.equal(network(x)["logits"], network(x)["logits"])
+
+
+def test_checkpoints_hold_the_trained_parameters_only():
+    network = FreezableBeit(tiny(), 1)
+    expected = {f"model.{name}" for name, _ in network.trained_parameters()}
+    assert set(network.state_dict()) == expected
+    assert len(expected) < len(list(network.parameters()))
+
+
+def test_a_saved_top_comes_back_on_the_same_trunk_only(tmp_path, batch):
+    network = FreezableBeit(tiny(), 1).eval()
+    randomise(network.model.classifier)
+    (tmp_path / "top.safetensors").write_bytes(model.top_bytes(network))
+    other = FreezableBeit(tiny(), 1).eval()
+    assert not torch.equal(network(**batch)["logits"], other(**batch)["logits"])
+    model.load_top(other, tmp_path / "top.safetensors")
+    assert torch.equal(network(**batch)["logits"], other(**batch)["logits"])
+
+    with pytest.raises(UserError, match="unfreeze"):
+        model.load_top(FreezableBeit(tiny(), 2), tmp_path / "top.safetensors")
+    foreign = FreezableBeit(tiny(), 1)
+    with torch.no_grad():
+        foreign.model.beit.layers[0].mlp.fc1.bias[0] += 1e-3
+    with pytest.raises(UserError, match="trunk with SHA-256"):
+        model.load_top(foreign, tmp_path / "top.safetensors")

@@ -1,0 +1,161 @@
+"""Checkpoints: read as saved, and refused with a reason where they are not what they should be."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import beitmed, resolve
+from safetensors.torch import load_file, save_file
+from transformers import BeitForMaskedImageModeling, ViTConfig
+
+from beitmed import weights
+from beitmed.errors import UserError
+
+NAMES = ("a", "b")
+
+
+def backbone(folder: Path, *overrides: str):
+    return resolve("backbone=beit_tiny", f"backbone.weights={folder}", *overrides).backbone
+
+
+@pytest.fixture
+def copy_of(tiny_weights: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_weights, tmp_path / "copy"))
+
+
+def test_the_trunk_is_the_checkpoints_to_the_bit(tiny_weights):
+    saved = dict(BeitForMaskedImageModeling.from_pretrained(tiny_weights).beit.named_parameters())
+    model, _ = weights.load(backbone(tiny_weights), NAMES, seed=0)
+    loaded = {n: p for n, p in model.beit.named_parameters() if not n.startswith("pooler.")}
+    assert loaded.keys() == saved.keys()
+    assert all(torch.equal(p, saved[n]) for n, p in loaded.items())
+    assert model.beit.shared_position_bias.relative_position_bias_table.abs().sum() > 0
+    assert model.config.id2label == {0: "a", 1: "b"}
+
+
+def test_the_seed_draws_the_classifier_and_nothing_else(tiny_weights):
+    for given in (backbone(tiny_weights), resolve("backbone=beit_tiny").backbone):
+        first, second, again = (weights.load(given, NAMES, seed)[0] for seed in (0, 1, 0))
+        for (name, a), b, c in zip(
+            first.named_parameters(), second.parameters(), again.parameters(), strict=True
+        ):
+            assert torch.equal(a, b) == (name != "classifier.weight"), name
+            assert torch.equal(a, c), name
+
+
+def test_loading_leaves_the_global_random_state_alone():
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    weights.load(resolve("backbone=beit_tiny").backbone, NAMES, seed=0)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_the_old_pytorch_format_is_read_as_plain_tensors(copy_of):
+    tensors = load_file(copy_of / "model.safetensors")
+    torch.save(tensors, copy_of / "pytorch_model.bin")
+    (copy_of / "model.safetensors").unlink()
+    model, _ = weights.load(backbone(copy_of), NAMES, seed=0)
+    assert torch.equal(model.beit.embeddings.cls_token, tensors["beit.embeddings.cls_token"])
+
+
+class _RunsCode:
+    def __reduce__(self):
+        return (Path("executed").touch, ())
+
+
+def test_code_in_a_weights_file_is_refused_and_not_run(copy_of, monkeypatch):
+    monkeypatch.chdir(copy_of)
+    (copy_of / "model.safetensors").unlink()
+    (copy_of / "pytorch_model.bin").write_bytes(pickle.dumps({"w": _RunsCode()}))
+    with pytest.raises(UserError, match="cannot be read"):
+        weights.load(backbone(copy_of), NAMES, seed=0)
+    assert not (copy_of / "executed").exists()
+
+
+def _truncate(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _drop_a_tensor(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    del tensors[next(name for name in tensors if "layer.3." in name or "layers.3." in name)]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _other_shape(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["beit.embeddings.cls_token"] = torch.zeros(1, 1, 4)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _other_architecture(folder: Path) -> None:
+    ViTConfig().save_pretrained(folder)
+
+
+def _other_size(folder: Path) -> None:
+    values = json.loads((folder / "config.json").read_text()) | {"hidden_size": 64}
+    (folder / "config.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_truncate, ["cannot be read", "model.safetensors"]),
+        (_drop_a_tensor, ["lacks 1 tensors", "incomplete"]),
+        (_other_shape, ["another shape", "cls_token"]),
+        (_other_architecture, ["'vit'", "allowed: beit"]),
+        (_other_size, ["hidden_size=64", "beit_tiny", "96"]),
+        (lambda f: (f / "preprocessor_config.json").unlink(), ["preprocessor_config.json"]),
+        (lambda f: (f / "config.json").unlink(), ["config.json"]),
+        (lambda f: (f / "config.json").write_text("{"), ["cannot be read"]),
+        (lambda f: (f / "model.safetensors").unlink(), ["model.safetensors"]),
+    ],
+)
+def test_damaged_or_foreign_weights_are_refused(copy_of, damage, said):
+    damage(copy_of)
+    with pytest.raises(UserError) as e:
+        weights.load(backbone(copy_of), NAMES, seed=0)
+    for part in ("backbone.weights", str(copy_of), *said):
+        assert part in str(e.value)
+
+
+@pytest.mark.parametrize("given", ["./nowhere", "/no/where", "nowhere", "a/b/c"])
+def test_a_folder_that_is_not_there(given):
+    with pytest.raises(UserError, match=r"backbone\.weights: found .*neither a folder"):
+        weights.load(backbone(Path("x"), f"backbone.weights={given}"), NAMES, seed=0)
+
+
+def test_a_hub_name_without_a_network_says_how_to_bring_the_files(tmp_path, medmnist_folder):
+    done = beitmed(
+        "dataset=breast", f"data.root={medmnist_folder}", "data.allow_unofficial=true",
+        cwd=tmp_path, env={"HF_HUB_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for part in (
+        "microsoft/beit-large-patch16-224-pt22k",
+        "hf download",
+        "backbone.weights=FOLDER",
+    ):
+        assert part in done.stderr
+    assert not list(tmp_path.glob("outputs/[!.]*"))
+
+
+def test_a_checkpoint_in_the_hubs_cache_is_found_without_a_network(tiny_weights, tmp_path):
+    # The cache's own layout: snapshots/<commit>, and refs/main that names it.
+    cache = tmp_path / "models--owner--tiny"
+    shutil.copytree(tiny_weights, cache / "snapshots" / ("0" * 40))
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("0" * 40)
+    done = beitmed(
+        "dataset=phantom", "backbone=beit_tiny", "backbone.weights=owner/tiny",
+        cwd=tmp_path, module="prepare", env={"HF_HUB_CACHE": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "there, complete" in done.stdout

@@ -1,0 +1,37 @@
+"""Sweeps: every variant the same as alone, failures contained, finished runs skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conftest import FAST, beitmed
+
+
+def runs(folder: Path) -> dict[str, Path]:
+    return {p.name.rpartition("_")[0]: p for p in folder.glob("outputs/[!.]*")}
+
+
+def results(run: Path) -> dict[str, bytes]:
+    names = ("predictions.csv", "history.csv", "top.safetensors", "metrics.json")
+    return {name: (run / name).read_bytes() for name in names}
+
+
+def test_b_alone_is_b_after_a_and_a_failing_variant_spares_the_others(tmp_path):
+    grid = ["-m", *FAST, "seed=1,2", "unfreeze=99,1"]
+    swept = beitmed(*grid, cwd=tmp_path)
+    assert swept.returncode == 1
+    assert "2 of the sweep's runs failed" in swept.stdout
+    assert swept.stdout.count("unfreeze=99") >= 2
+    assert "Traceback" not in swept.stderr + swept.stdout
+    assert set(runs(tmp_path)) == {f"phantom_28_full_beit_tiny_top1_seed{s}" for s in (1, 2)}
+
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert beitmed(*FAST, "seed=2", "unfreeze=1", cwd=alone).returncode == 0
+    name = "phantom_28_full_beit_tiny_top1_seed2"
+    assert results(runs(alone)[name]) == results(runs(tmp_path)[name])
+    assert results(runs(alone)[name]) != results(runs(tmp_path)[name.replace("seed2", "seed1")])
+
+    again = beitmed(*[a.replace("99,1", "1") for a in grid], cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.count("finished before") == 2

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 # Before torch is imported anywhere: two workers on two cores, and no look at a hub.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Neither the user's data nor the user's caches.
+os.environ["HOME"] = tempfile.mkdtemp(prefix="beitmed-tests-")
 
 import numpy as np
 import pytest

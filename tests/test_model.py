@@ -85,10 +85,35 @@ def test_trunk_and_top_are_the_whole_model(flags, unfreeze, batch):
 def test_without_the_shared_bias_the_outputs_would_differ(batch):
     # Guards the test above: a bias that is zero could be forgotten unseen.
     network = FreezableBeit(tiny(), 2).eval()
+    beit = tiny()
     with torch.no_grad():
-        before = network(**batch)["logits"].clone()
-        network.model.beit.shared_position_bias.relative_position_bias_table.zero_()
-        assert not torch.equal(before, network(**batch)["logits"])
+        beit.beit.shared_position_bias.relative_position_bias_table.zero_()
+        without = FreezableBeit(beit, 2).eval()
+        assert not torch.equal(network(**batch)["logits"], without(**batch)["logits"])
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("unfreeze", [0, 1, 2, LAYERS])
+def test_from_features_without_its_trunk_it_is_the_same_network(flags, unfreeze, batch, tmp_path):
+    network = FreezableBeit(tiny(flags), unfreeze).eval()
+    with torch.no_grad():
+        whole = network(**batch)
+        features = network.trunk(batch["pixel_values"])
+        below = network.model.beit.embeddings(batch["pixel_values"])
+        assert torch.equal(network.trunk_from(0, below), features)
+    assert features.dim() == (2 if unfreeze == 0 else 3)
+    facts = network.count(), network.trunk_fingerprint(), model.top_bytes(network)
+    (tmp_path / "top").write_bytes(network.top_snapshot())
+    network.release_trunk()
+    again = FreezableBeit.from_snapshot(tmp_path / "top", unfreeze).eval()
+    for other in (network, again):
+        with torch.no_grad():
+            out = other(features=features, labels=batch["labels"])
+        assert torch.equal(out["logits"], whole["logits"])
+        assert torch.equal(out["loss"], whole["loss"])
+        assert (other.count(), other.trunk_fingerprint(), model.top_bytes(other)) == facts
+        trained = {name for name, _ in other.trained_parameters()}
+        assert {name for name, _ in other.model.named_parameters()} == trained  # nothing else left
 
 
 @pytest.mark.parametrize("unfreeze", [0, 1, 2, LAYERS])

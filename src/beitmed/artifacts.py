@@ -177,6 +177,7 @@ def _differences(before: Any, now: Any, key: str = "") -> list[str]:
 @contextmanager
 def _log_file(path: Path) -> Iterator[None]:
     logger = logging.getLogger("beitmed")
+    logger.setLevel(logging.INFO)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     # A full disk is reported by what matters, not by a traceback for each line of the log.

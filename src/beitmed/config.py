@@ -124,6 +124,14 @@ class DataConfig(_Strict):
     limit: Count | None
 
 
+class CacheConfig(_Strict):
+    """Where the frozen trunk's features are kept, how exactly, and how much disk they get."""
+
+    root: Annotated[str, Field(min_length=1)]
+    dtype: Literal["fp16", "fp32"]
+    limit_gb: Positive
+
+
 class Config(_Strict):
     """One run. Built by `resolve` only, so that every rule has been checked."""
 
@@ -133,6 +141,7 @@ class Config(_Strict):
     balanced: bool
     unfreeze: Annotated[int, Field(ge=0)] | Literal["all"]
     trunk_mode: Literal["eval", "train"]
+    features: Literal["auto", "cached", "live"]
     precision: Literal["fp32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "cuda"]
     seed: Seed
@@ -140,9 +149,17 @@ class Config(_Strict):
     train: TrainConfig
     evaluate: EvaluateConfig
     data: DataConfig
+    cache: CacheConfig
     output_dir: Annotated[str, Field(min_length=1)]
     name: Word | None
     export: bool
+
+    @property
+    def no_trunk(self) -> str | None:
+        """The setting for which there are no features to keep, or None."""
+        if self.trunk_mode == "train":
+            return "trunk_mode=train"
+        return "unfreeze=all" if self.unfreeze == "all" else None
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Config:
@@ -161,6 +178,11 @@ class Config(_Strict):
             raise ValueError(
                 "majority_ratio: found null with balanced=true; give the number of majority "
                 "images kept per minority image (1.0 or more), or set balanced=false"
+            )
+        if self.features == "cached" and (why := self.no_trunk) is not None:
+            raise ValueError(
+                f"features: found cached with {why}, where a frozen part that gives the same for "
+                "an image at every step does not exist; use features=live, or auto"
             )
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError(
@@ -184,6 +206,8 @@ _LOCATIONS = (
     "data.download",
     "data.mirror",
     "data.allow_unofficial",
+    "cache.root",
+    "cache.limit_gb",
     "train.eval_batch_size",
     "dataset.recipe",  # what it chose stands in `train` and `majority_ratio`
 )

@@ -7,6 +7,7 @@ between versions of transformers, and a name that matches nothing freezes or tra
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +16,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
-from transformers import BeitForImageClassification
+from transformers import BeitConfig, BeitForImageClassification
 
 from beitmed.errors import UserError
 
 Unfreeze = int | Literal["all"]
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class FreezableBeit(nn.Module):
@@ -40,16 +42,21 @@ class FreezableBeit(nn.Module):
     ) -> None:
         super().__init__()
         self.model: Any = beit  # transformers annotates its modules as perhaps None
-        self.trunk_mode = trunk_mode
+        self.whole = trunk_mode == "train" or unfreeze == "all"
         layers = beit.beit.layers
         self.first_trained = -1 if unfreeze == "all" else len(layers) - unfreeze
         assert self.first_trained >= -1, f"unfreeze={unfreeze} of {len(layers)} layers"
         self.requires_grad_(unfreeze == "all")
         for module in self.trained_modules():
             module.requires_grad_(True)
-        if beit.beit.embeddings.mask_token is not None:
+        if self.model.beit.embeddings.mask_token is not None:
             # Used in pre-training only: it would be counted as trained and never get a gradient.
-            beit.beit.embeddings.mask_token.requires_grad_(False)
+            self.model.beit.embeddings.mask_token.requires_grad_(False)
+        self._trunk_facts = self._measure()
+        # Frozen with the trunk, and yet every layer above needs it: gathered once, not per step.
+        bias = None if self.whole else self._gather_position_bias()
+        self.position_bias: torch.Tensor | None
+        self.register_buffer("position_bias", bias, persistent=False)
         self.train(self.training)
 
     def trained_modules(self) -> list[nn.Module]:
@@ -57,79 +64,124 @@ class FreezableBeit(nn.Module):
         base = self.model.beit
         if self.first_trained == -1:
             return [self.model]
-        return [
-            *base.layers[self.first_trained :],
-            base.layernorm,
-            base.pooler,
-            self.model.classifier,
-        ]
+        top = base.layers[self.first_trained :]
+        return [*top, base.layernorm, base.pooler, self.model.classifier]
 
     def frozen_modules(self) -> list[nn.Module]:
         """Embeddings, shared relative position bias and the layers below the trained ones."""
         base = self.model.beit
         if self.first_trained == -1:
             return []
-        shared = [] if base.shared_position_bias is None else [base.shared_position_bias]
-        return [base.embeddings, *shared, *base.layers[: self.first_trained]]
+        below = [base.embeddings, base.shared_position_bias, *base.layers[: self.first_trained]]
+        return [module for module in below if module is not None]
 
     def train(self, mode: bool = True) -> FreezableBeit:
         super().train(mode)
-        if self.trunk_mode == "eval":
+        if not self.whole:
             for module in self.frozen_modules():
                 module.eval()
         return self
 
     def forward(
-        self, pixel_values: torch.Tensor, labels: torch.Tensor | None = None
+        self,
+        pixel_values: torch.Tensor | None = None,
+        features: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """pixel_values [n, 3, h, w], labels [n] -> logits [n, classes], and the mean loss."""
-        if self.trunk_mode == "train" or self.first_trained == -1:
+        """Images, or what `trunk` made of them, and labels [n] -> logits [n, classes], mean loss.
+
+        pixel_values [n, 3, h, w]; features [n, 1 + patches, hidden], or pooled [n, hidden].
+        """
+        if self.whole:
             out = self.model(pixel_values=pixel_values, labels=labels)
             return {"logits": out.logits} | ({} if labels is None else {"loss": out.loss})
-        logits = self.top(self.trunk(pixel_values))
+        if features is None:
+            assert pixel_values is not None
+            features = self.trunk(pixel_values)
+        logits = self.top(features)
         if labels is None:
             return {"logits": logits}
         return {"logits": logits, "loss": nn.functional.cross_entropy(logits, labels)}
 
-    @torch.no_grad()
     def trunk(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """pixel_values [n, 3, h, w] -> the tokens [n, 1 + patches, hidden] that the top reads."""
-        base = self.model.beit
-        tokens = base.embeddings(pixel_values)
-        return self._through(base.layers[: self.first_trained], tokens)
+        """pixel_values [n, 3, h, w] -> what the top reads: tokens [n, 1 + patches, hidden].
 
-    def top(self, tokens: torch.Tensor) -> torch.Tensor:
-        """tokens [n, 1 + patches, hidden] -> logits [n, classes]."""
+        Where no layer is trained (unfreeze=0), that is pooled already: [n, hidden].
+        """
+        with torch.no_grad():
+            tokens = self.model.beit.embeddings(pixel_values)
+        return self.trunk_from(0, tokens)
+
+    @torch.no_grad()
+    def trunk_from(self, boundary: int, tokens: torch.Tensor) -> torch.Tensor:
+        """What `trunk` gives, from the tokens below layer `boundary`."""
+        tokens = self._through(self.model.beit.layers[boundary : self.first_trained], tokens)
+        return self._pool(tokens) if self.pools else tokens
+
+    @property
+    def pools(self) -> bool:
+        """Whether the trunk ends in pooled features, since no layer above it is trained."""
+        return self.first_trained == len(self.model.beit.layers)
+
+    def _pool(self, tokens: torch.Tensor) -> torch.Tensor:
+        # The parameter-free part of the pooler. Where it takes the CLS token, the LayerNorm before
+        # it is trained, but it works token by token and so commutes with taking one.
+        mean = self.model.config.use_mean_pooling
+        return tokens[:, 1:].mean(1) if mean else tokens[:, 0]
+
+    def top(self, features: torch.Tensor) -> torch.Tensor:
+        """What `trunk` gives -> logits [n, classes]."""
         base = self.model.beit
-        tokens = self._through(base.layers[self.first_trained :], tokens)
-        return self.model.classifier(base.pooler(base.layernorm(tokens)))
+        features = features.to(self.model.classifier.weight.dtype)
+        if not self.pools:
+            tokens = self._through(base.layers[self.first_trained :], features)
+            return self.model.classifier(base.pooler(base.layernorm(tokens)))
+        norm = base.pooler.layernorm if self.model.config.use_mean_pooling else base.layernorm
+        return self.model.classifier(norm(features))
 
     def _through(self, layers: nn.ModuleList, tokens: torch.Tensor) -> torch.Tensor:
-        base = self.model.beit
-        size, patch = self.model.config.image_size, self.model.config.patch_size
-        resolution, bias = (size, size), None
-        if base.shared_position_bias is not None:
-            # Belongs to the frozen part, and yet every layer above needs it.
-            bias = base.shared_position_bias((size // patch,) * 2, dim_size=tokens.shape[1])
+        resolution = (self.model.config.image_size,) * 2
         for layer in layers:
-            tokens = layer(tokens, attention_mask=bias, resolution=resolution)
+            tokens = layer(tokens, attention_mask=self.position_bias, resolution=resolution)
         return tokens
+
+    @torch.no_grad()
+    def _gather_position_bias(self) -> torch.Tensor | None:
+        shared = self.model.beit.shared_position_bias
+        if shared is None:
+            return None
+        side = self.model.config.image_size // self.model.config.patch_size
+        return shared((side, side), dim_size=1 + side * side)
 
     def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
 
     def count(self) -> tuple[int, int]:
-        """Trained and all parameters; raises if a module is not frozen or trained as it should."""
+        """Trained and all parameters, the trunk's included where it has been released."""
+        trained = sum(p.numel() for _, p in self.trained_parameters())
+        assert trained == self._trunk_facts["trained"], (trained, self._trunk_facts)
+        return trained, self._trunk_facts["total"]
+
+    def _measure(self) -> dict[str, Any]:
         trained = {id(p) for module in self.trained_modules() for p in module.parameters()}
         for name, parameter in self.model.named_parameters():
             expected = id(parameter) in trained and not name.endswith("mask_token")
-            assert parameter.requires_grad == expected, (
-                f"{name}: requires_grad should be {expected}"
-            )
-        return (
-            sum(p.numel() for _, p in self.trained_parameters()),
-            sum(p.numel() for p in self.model.parameters()),
-        )
+            assert parameter.requires_grad == expected, f"{name}: requires_grad is not {expected}"
+        return {
+            "trained": sum(p.numel() for _, p in self.trained_parameters()),
+            "total": sum(p.numel() for p in self.model.parameters()),
+        }
+
+    def trunk_fingerprint(self) -> str:
+        """SHA-256 over names, shapes and values of every frozen parameter."""
+        if "sha256" not in self._trunk_facts:
+            digest = hashlib.sha256()
+            for name, p in sorted(self.model.named_parameters()):
+                if not p.requires_grad:
+                    digest.update(f"{name} {tuple(p.shape)} {p.dtype}".encode())
+                    digest.update(p.detach().cpu().contiguous().numpy().data)
+            self._trunk_facts["sha256"] = digest.hexdigest()
+        return self._trunk_facts["sha256"]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The trained parameters only: a checkpoint need not repeat a frozen gigabyte."""
@@ -137,14 +189,59 @@ class FreezableBeit(nn.Module):
         trained = {f"model.{name}" for name, _ in self.trained_parameters()}
         return {name: tensor for name, tensor in everything.items() if name in trained}
 
-    def trunk_fingerprint(self) -> str:
-        """SHA-256 over names, shapes and values of every frozen parameter."""
-        digest = hashlib.sha256()
-        for name, p in sorted(self.model.named_parameters()):
-            if not p.requires_grad:
-                digest.update(f"{name} {tuple(p.shape)} {p.dtype}".encode())
-                digest.update(p.detach().cpu().contiguous().numpy().data)
-        return digest.hexdigest()
+    def release_trunk(self) -> None:
+        """Let go of the frozen modules' memory: from now on only `features` can be read."""
+        assert not self.whole, "the whole model is in use"
+        self.trunk_fingerprint()
+        self._drop_frozen()
+
+    def _drop_frozen(self) -> None:
+        base = self.model.beit
+        base.embeddings = base.shared_position_bias = None
+        for i in range(self.first_trained):
+            base.layers[i] = nn.Identity()  # the layers above keep their index, and so their names
+
+    def top_snapshot(self) -> bytes:
+        """All that `from_snapshot` needs to build the same top without the trunk."""
+        tensors = _detached(self.trained_parameters())
+        if self.position_bias is not None:
+            tensors["position_bias"] = self.position_bias.detach().cpu().contiguous()
+        self.trunk_fingerprint()
+        facts = {
+            "config": json.dumps(self.model.config.to_dict(), default=str),
+            "trunk": json.dumps(self._trunk_facts),
+        }
+        return save(tensors, metadata=facts)
+
+    @classmethod
+    def from_snapshot(cls, path: Path, unfreeze: int) -> FreezableBeit:
+        """A network whose trunk was released, from `top_snapshot`; reads the top's weights only."""
+        with safe_open(path, framework="pt") as f:
+            facts = f.metadata()
+            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no mapping)
+        with torch.device("meta"):  # shapes only: no memory for a trunk that nobody will use
+            beit = BeitForImageClassification(BeitConfig.from_dict(json.loads(facts["config"])))
+            network = cls(beit, unfreeze)
+        network._trunk_facts = json.loads(facts["trunk"])
+        network._drop_frozen()
+        network.register_buffer(
+            "position_bias", tensors.pop("position_bias", None), persistent=False
+        )
+        for module in network.trained_modules():
+            module.to_empty(device="cpu")
+        _copy(tensors, dict(network.trained_parameters()))
+        return network
+
+
+def _detached(parameters: Iterator[tuple[str, nn.Parameter]]) -> dict[str, torch.Tensor]:
+    return {name: p.detach().cpu().contiguous() for name, p in parameters}
+
+
+@torch.no_grad()
+def _copy(tensors: dict[str, torch.Tensor], parameters: dict[str, nn.Parameter]) -> None:
+    assert tensors.keys() == parameters.keys(), tensors.keys() ^ parameters.keys()
+    for name, parameter in parameters.items():
+        parameter.copy_(tensors[name])
 
 
 def top_bytes(network: FreezableBeit) -> bytes:
@@ -152,8 +249,8 @@ def top_bytes(network: FreezableBeit) -> bytes:
 
     In safetensors format, for `load_top`.
     """
-    tensors = {name: p.detach().cpu().contiguous() for name, p in network.trained_parameters()}
-    return save(tensors, metadata={"trunk_sha256": network.trunk_fingerprint()})
+    facts = {"trunk_sha256": network.trunk_fingerprint()}
+    return save(_detached(network.trained_parameters()), metadata=facts)
 
 
 def load_top(network: FreezableBeit, path: Path) -> None:
@@ -175,6 +272,4 @@ def load_top(network: FreezableBeit, path: Path) -> None:
             f"{path}: was trained on a trunk with SHA-256 {saved}, this one has {found}; give the "
             "backbone.weights that its run used."
         )
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(tensors[name])
+    _copy(tensors, own)

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
-from beitmed import artifacts, data, metrics, record, sampling, trainer, weights
+from beitmed import artifacts, data, metrics, record, sampling, trainer, trunk_features, weights
 from beitmed.artifacts import Run
 from beitmed.config import Config
-from beitmed.data import Data, Split
+from beitmed.data import Data
 from beitmed.model import FreezableBeit
 from beitmed.pixels import PixelDataset
 from beitmed.record import Inputs, Outcome
+from beitmed.trunk_features import FeatureDataset
 
 log = logging.getLogger(__name__)
 # Two checkpoints for a moment, each with Adam's two moments, the trained layers, and the rest.
@@ -53,22 +55,31 @@ def _inputs(cfg: Config, loaded: Data, folder: Run) -> Inputs:
         if cfg.majority_ratio is None
         else sampling.undersample(labels, cfg.majority_ratio, cfg.seed)
     )
+    rows = {"train": indices, "val": None, "test": None}
     trainer.seed_everything(cfg.seed)
-    beit, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
-    network = FreezableBeit(beit, cfg.unfreeze, cfg.trunk_mode)
-    trained, total = network.count()
-    artifacts.require_space(
-        folder.path,
-        _COPIES_OF_TRAINED * 4 * trained + 4 * total * cfg.export + _BYTES_OF_THE_REST,
-    )
-    return Inputs(loaded, indices, network, processor)
+    cached = trunk_features.prepare(cfg, loaded)
+    datasets: dict[str, Dataset]
+    if cached is not None:
+        network, description = cached.network, cached.description
+        datasets = {
+            name: FeatureDataset(cached.entries[name].open(), split.labels, rows[name])
+            for name, split in loaded.splits.items()
+        }
+    else:
+        beit, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
+        network, description = FreezableBeit(beit, cfg.unfreeze, cfg.trunk_mode), {"mode": "live"}
+        datasets = {
+            name: PixelDataset(split.images, split.labels, processor, rows[name])
+            for name, split in loaded.splits.items()
+        }
+    trained, _ = network.count()
+    needed = _COPIES_OF_TRAINED * 4 * trained + _BYTES_OF_THE_REST
+    artifacts.require_space(folder.path, needed)
+    return Inputs(loaded, indices, network, datasets, description)
 
 
 def _train_and_test(cfg: Config, folder: Run, inputs: Inputs) -> Outcome:
     positive = cfg.dataset.positive_label
-
-    def pixels(split: Split, rows: np.ndarray | None = None) -> PixelDataset:
-        return PixelDataset(split.images, split.labels, inputs.processor, rows)
 
     def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
         return {
@@ -76,19 +87,18 @@ def _train_and_test(cfg: Config, folder: Run, inputs: Inputs) -> Outcome:
             "accuracy": metrics.accuracy(labels, logits),
         }
 
-    splits = inputs.data.splits
-    val = pixels(splits["val"])
     history, logits_of = trainer.fit(
         inputs.network,
-        pixels(splits["train"], inputs.indices),
-        val,
+        inputs.datasets["train"],
+        inputs.datasets["val"],
         cfg,
         folder.checkpoints,
         score,
         report=lambda row: record.log_epoch(cfg, row),
     )
     # The test split is read here, once, after the last epoch: nothing is chosen by it.
-    logits = {"val": logits_of(val), "test": logits_of(pixels(splits["test"]))}
+    logits = {name: logits_of(inputs.datasets[name]) for name in ("val", "test")}
+    splits = inputs.data.splits
     estimates = metrics.evaluate(
         val_logits=logits["val"],
         val_labels=splits["val"].labels,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from transformers import BaseImageProcessor
+from torch.utils.data import Dataset
 
-from beitmed import artifacts, environment, metrics, model, plots
+from beitmed import artifacts, environment, metrics, model, plots, weights
 from beitmed.artifacts import Run
 from beitmed.config import Config
 from beitmed.data import Data
@@ -28,7 +29,8 @@ class Inputs:
     data: Data
     indices: np.ndarray  # of the train split, int64, sorted
     network: FreezableBeit
-    processor: BaseImageProcessor
+    datasets: Mapping[str, Dataset]  # by split; of "train" the chosen images only
+    features: Mapping[str, Any]  # how the trunk's output came about, JSON values
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def begin(cfg: Config, folder: Run, inputs: Inputs) -> None:
             "parameters": total,
             "trained_share": trained / total,
             "trunk_sha256": inputs.network.trunk_fingerprint(),
+            "features": dict(inputs.features),
         },
         "weights",
     )
@@ -133,8 +136,7 @@ def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: 
     _plot(cfg, folder, inputs, outcome)
     artifacts.write_atomic(folder.path / "top.safetensors", model.top_bytes(inputs.network))
     if cfg.export:
-        inputs.network.model.save_pretrained(folder.path / "huggingface")
-        inputs.processor.save_pretrained(folder.path / "huggingface")
+        _export(cfg, folder, data)
     folder.write_json("environment.json", environment.describe(seconds))
     folder.finish(_summary(cfg, folder, inputs, outcome))
     log.info('Test, positive class "%s":', data.class_names[cfg.dataset.positive_label])
@@ -142,6 +144,16 @@ def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: 
         log.info("  %-18s %s", name, text(outcome.estimates[name]))
     log.info("metrics:  %s", folder.path / "metrics.json")
     log.info("ROC plot: %s", folder.path / "roc.png")
+
+
+def _export(cfg: Config, folder: Run, data: Data) -> None:
+    # Put together anew, since the trunk may have been released: a saved top must do for that.
+    beit, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
+    network = FreezableBeit(beit, cfg.unfreeze)
+    artifacts.require_space(folder.path, 4 * network.count()[1])
+    model.load_top(network, folder.path / "top.safetensors")
+    network.model.save_pretrained(folder.path / "huggingface")
+    processor.save_pretrained(folder.path / "huggingface")
 
 
 def text(estimate: Estimate) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,41 @@ from beitmed.config import Config
 from beitmed.errors import UserError
 from beitmed.model import FreezableBeit
 
+_IMAGES_AT_ONCE_ON_A_CPU = 8
 _COMPLETE = "complete"  # a file in a checkpoint that says that all others were written
 Row = dict[str, float | int]
 
 
-class _Trainer(Trainer):
-    """The Trainer, stopping at the first loss that is no number."""
+def chunks(batch: Mapping[str, Any], device: str) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Parts of a batch and their share of it, to be passed one after the other.
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss = super().training_step(*args, **kwargs)
+    On a CPU what a few images need stays near the processor, and a batch's activations never exist
+    at the same time; the sum of the parts' gradients is the batch's. A GPU gets the batch whole.
+    """
+    n = len(batch["labels"])
+    size = _IMAGES_AT_ONCE_ON_A_CPU if device == "cpu" else n
+    for start in range(0, n, size):
+        part = {name: values[start : start + size] for name, values in batch.items()}
+        yield len(part["labels"]) / n, part
+
+
+class _Trainer(Trainer):
+    """The Trainer, passing parts of a batch where that is faster, and stopping at a lost loss."""
+
+    _share = 1.0  # of the batch, that the part has which is being passed
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        assert isinstance(self.model, FreezableBeit)
+        if self.model.whole:  # the paper's own code, step for step
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        else:
+            loss = torch.zeros((), device=self.args.device)
+            for share, part in chunks(inputs, self.args.device.type):
+                self._share = share
+                loss += super().training_step(model, part, num_items_in_batch)
+            self._share = 1.0
         if not torch.isfinite(loss):
             raise UserError(
                 f"train: the loss is {loss.item()} at step {self.state.global_step + 1} of "
@@ -46,6 +72,11 @@ class _Trainer(Trainer):
                 "train.max_grad_norm=1.0, or precision=fp32."
             )
         return loss
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        found: Any = super().compute_loss(*args, **kwargs)
+        # With its outputs where it evaluates, which is not done in parts.
+        return found if isinstance(found, tuple) else found * self._share
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # Checkpoints hold the trained parameters only: the Trainer finds the frozen ones missing.
@@ -82,6 +113,37 @@ class _EpochReport(TrainerCallback):
         self.report(history(state)[-1])
 
 
+def build(
+    network: FreezableBeit,
+    train: Dataset,
+    val: Dataset | None,
+    cfg: Config,
+    checkpoints: Path,
+    score: Callable[[np.ndarray, np.ndarray], dict[str, float | None]] | None = None,
+) -> Trainer:
+    """A Trainer of this configuration; without `val` it neither evaluates nor saves."""
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        assert score is not None
+        logits = np.asarray(prediction.predictions, dtype=np.float64)
+        values = score(logits, np.asarray(prediction.label_ids))
+        return {name: float("nan") if v is None else v for name, v in values.items()}
+
+    trainer = _Trainer(
+        model=network,
+        args=_arguments(cfg, checkpoints, "no" if val is None else "epoch"),
+        train_dataset=train,
+        eval_dataset=val,
+        compute_metrics=None if score is None else compute_metrics,
+        callbacks=[_CompletionMark()],
+    )
+    # Its own bar prints every log record; without a terminal a bar is only noise.
+    trainer.remove_callback(ProgressCallback)
+    if sys.stderr.isatty():
+        trainer.add_callback(_Progress())
+    return trainer
+
+
 def fit(
     network: FreezableBeit,
     train: Dataset,
@@ -98,24 +160,8 @@ def fit(
     Returns the history, one row an epoch, and a function from a dataset to its logits, float64
     [n, classes]. Raises UserError at the first loss that is not finite.
     """
-
-    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        logits = np.asarray(prediction.predictions, dtype=np.float64)
-        values = score(logits, np.asarray(prediction.label_ids))
-        return {name: float("nan") if v is None else v for name, v in values.items()}
-
-    trainer = _Trainer(
-        model=network,
-        args=_arguments(cfg, checkpoints),
-        train_dataset=train,
-        eval_dataset=val,
-        compute_metrics=compute_metrics,
-        callbacks=[_CompletionMark(), _EpochReport(report)],
-    )
-    # Its own bar prints every log record; without a terminal a bar is only noise.
-    trainer.remove_callback(ProgressCallback)
-    if sys.stderr.isatty():
-        trainer.add_callback(_Progress())
+    trainer = build(network, train, val, cfg, checkpoints, score)
+    trainer.add_callback(_EpochReport(report))
     trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
 
     def logits(dataset: Dataset) -> np.ndarray:
@@ -124,7 +170,7 @@ def fit(
     return history(trainer.state), logits
 
 
-def _arguments(cfg: Config, checkpoints: Path) -> TrainingArguments:
+def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
     use_cpu = cfg.device == "cpu" or (cfg.device == "auto" and not torch.cuda.is_available())
     if cfg.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device: found cuda, but PyTorch sees no GPU here; use auto or cpu.")
@@ -151,8 +197,8 @@ def _arguments(cfg: Config, checkpoints: Path) -> TrainingArguments:
         fp16=cfg.precision == "fp16",
         tf32=None,
         use_cpu=use_cpu,
-        eval_strategy="epoch",
-        save_strategy="epoch",
+        eval_strategy=every,
+        save_strategy=every,
         logging_strategy="epoch",
         save_total_limit=1,
         load_best_model_at_end=False,

@@ -5,10 +5,12 @@ No file is unpickled: transformers reads safetensors, or PyTorch files as plain 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     AutoImageProcessor,
     BaseImageProcessor,
@@ -36,11 +38,30 @@ def load(
     model, processor = (
         _random(backbone) if backbone.random_weights else _pretrained(backbone, len(class_names))
     )
-    _new_head(model, class_names, seed)
+    new_head(model, class_names, seed)
     return model, processor
 
 
-def _new_head(model: Any, class_names: tuple[str, ...], seed: int) -> None:
+def identity(backbone: BackboneConfig) -> dict[str, Any]:
+    """What decides every number of the trunk and the pixels, found without loading a model.
+
+    Digests of a checkpoint's files, or the settings that random weights are drawn from.
+    """
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    if backbone.random_weights:
+        geometry, settings = backbone.geometry.model_dump(), backbone.random.model_dump()
+        return {"geometry": geometry, "random": settings, **versions}
+    folder = locate(backbone)
+    digests = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".bin"):
+            with path.open("rb") as f:
+                digests[path.name] = hashlib.file_digest(f, "sha256").hexdigest()
+    return {"files": digests, "transformers": versions["transformers"]}
+
+
+def new_head(model: Any, class_names: tuple[str, ...], seed: int) -> None:
+    """Start pooler and classifier anew from `seed`, and name the classes."""
     # Always drawn anew, after everything else and from a state of its own, so that it depends on
     # the seed alone and not on how many numbers loading has drawn.
     config = model.config
@@ -91,6 +112,8 @@ def _pretrained(
     backbone: BackboneConfig, num_labels: int
 ) -> tuple[BeitForImageClassification, BaseImageProcessor]:
     folder = locate(backbone)
+    # Its table of what is missing or left over reads as trouble; `_check_report` judges the same.
+    transformers.logging.set_verbosity_error()
     try:
         config = _config(backbone, folder)
         config.num_labels = num_labels

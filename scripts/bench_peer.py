@@ -69,7 +69,6 @@ def trainer(
             per_device_train_batch_size=batch_size,
             per_device_eval_batch_size=32,
             weight_decay=0.01,
-            optim="adamw_torch",
             eval_strategy="no" if val is None else "epoch",
             save_strategy="no",
             report_to="none",

@@ -138,6 +138,30 @@ def test_a_frozen_layer_is_deterministic_while_the_top_has_drop_path(batch):
     assert [layer.training for layer in network.model.beit.layers] == [False, False, True, True]
 
 
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("images", [1, 2, 6])
+def test_skipping_what_drop_path_drops_is_the_same_function(flags, images, batch):
+    # For the same random numbers: the values and gradients of transformers' own layers.
+    batch = {name: values[:images] for name, values in batch.items()}
+    found = []
+    for first in range(20):  # with one image, seeds that drop all of a branch are among them
+        ours, theirs = (FreezableBeit(tiny(flags), LAYERS).train() for _ in range(2))
+        torch.manual_seed(first)
+        loss = ours(**batch)["loss"]
+        loss.backward()
+        torch.manual_seed(first)
+        plain = theirs.model(**batch).loss
+        plain.backward()
+        torch.testing.assert_close(loss, plain, atol=1e-6, rtol=1e-6)
+        found.append(loss.item())
+        for (name, p), (_, q) in zip(
+            ours.trained_parameters(), theirs.trained_parameters(), strict=True
+        ):
+            assert (p.grad is None) == (q.grad is None), name
+            torch.testing.assert_close(p.grad, q.grad, atol=1e-6, rtol=1e-4, msg=name)
+    assert len(set(found)) > 1
+
+
 def test_trunk_mode_train_is_the_papers_random_trunk(batch):
     network = FreezableBeit(tiny(), 0, trunk_mode="train").train()
     x = batch["pixel_values"]

@@ -62,7 +62,7 @@ def plain_trainer_script(cfg, splits, folder):
         args=TrainingArguments(
             output_dir=str(folder / "plain"), learning_rate=3e-4, num_train_epochs=3,
             per_device_train_batch_size=8, per_device_eval_batch_size=32, weight_decay=0.01,
-            optim="adamw_torch", lr_scheduler_type="linear", seed=cfg.seed, eval_strategy="epoch",
+            lr_scheduler_type="linear", seed=cfg.seed, eval_strategy="epoch",
             logging_strategy="epoch", save_strategy="no", report_to="none", disable_tqdm=True,
             remove_unused_columns=False, use_cpu=True,
         ),

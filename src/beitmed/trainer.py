@@ -30,7 +30,7 @@ from beitmed.config import Config
 from beitmed.errors import UserError
 from beitmed.model import FreezableBeit
 
-_IMAGES_AT_ONCE_ON_A_CPU = 8
+_IMAGES_AT_ONCE_ON_A_CPU = 16
 _COMPLETE = "complete"  # a file in a checkpoint that says that all others were written
 Row = dict[str, float | int]
 
@@ -183,7 +183,7 @@ def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
         max_steps=t.max_steps or -1,
         per_device_train_batch_size=t.batch_size,
         per_device_eval_batch_size=t.eval_batch_size,
-        optim="adamw_torch",
+        optim="adamw_torch_fused",
         learning_rate=t.learning_rate,
         weight_decay=t.weight_decay,
         adam_beta1=t.adam_beta1,
@@ -206,6 +206,7 @@ def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_num_workers=0,
+        dataloader_pin_memory=not use_cpu,
         disable_tqdm=False,
         report_to="none",
     )

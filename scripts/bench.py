@@ -1,7 +1,8 @@
 """What the cache of trunk features is worth: beitmed beside a plain Trainer script, in one run.
 
-    python scripts/bench.py                 everything that a CPU can show, in about 12 minutes
+    python scripts/bench.py                 everything that a CPU can show
     python scripts/bench.py --variants      the paper's eight variants in real sizes, on a GPU, bf16
+    python scripts/bench.py --smoke         shows that all of it runs, on a tiny geometry
 
 The peer is `bench_peer.py`. All parts are measured in turn, round by round, so that a machine that
 slows down slows both sides; medians and ranges are printed, and the totals of whole experiments
@@ -41,7 +42,8 @@ from beitmed.pixels import PixelDataset
 HERE = Path(__file__).parent
 BATCH = 16
 DEPTHS = (0, 1, 2, 5)
-LARGE = ["dataset=phantom", "backbone=beit_large", "backbone.weights=random"]
+LARGE = ("dataset=phantom", "backbone=beit_large", "backbone.weights=random")
+TINY = ("dataset=phantom", "backbone=beit_tiny")
 # Images of the official splits: train as it is, train balanced, val, test.
 SIZES = {"breast": (546, 367, 78, 156), "pneumonia": (4708, 2428, 524, 624)}
 EPOCHS = 5
@@ -78,10 +80,11 @@ def seconds(job: Callable[[], Any]) -> float:
 
 
 class Parts:
-    """The pieces of a run with BEiT-large's geometry, on both sides, each timed on its own."""
+    """The pieces of a run with one backbone's geometry, on both sides, each timed on its own."""
 
-    def __init__(self, precision: str = "fp32") -> None:
-        self.cfg = configuration(*LARGE, f"precision={precision}")
+    def __init__(self, overrides: tuple[str, ...]) -> None:
+        self.cfg = configuration(*overrides)
+        self.layers = self.cfg.backbone.geometry.num_hidden_layers
         beit, processor = weights.load(self.cfg.backbone, ("0", "1"), 42)
         self.processor = processor
         rng = np.random.default_rng(0)
@@ -116,7 +119,7 @@ class Parts:
         tokens = self.features[lower].float()
         with torch.inference_mode():
             start = time.perf_counter()
-            rows = network.trunk_from(24 - lower, tokens)
+            rows = network.trunk_from(self.layers - lower, tokens)
             elapsed = time.perf_counter() - start
         self.features[upper] = rows.half() if upper else rows.clone()
         return elapsed / BATCH
@@ -193,11 +196,15 @@ class Parts:
         return trunk_features.FeatureDataset(entry.open(), self.labels)
 
 
-def matrix_peak() -> float:
+def matrix_peak(geometry: config.Geometry) -> float:
     """GFLOP/s of this machine's best product of the shapes that a layer multiplies."""
-    rows = BATCH * 197
+    rows, hidden, inner = (
+        BATCH * tokens_of(geometry),
+        geometry.hidden_size,
+        geometry.intermediate_size,
+    )
     best = 0.0
-    for k, n in ((1024, 1024), (1024, 4096), (4096, 1024)):
+    for k, n in ((hidden, hidden), (hidden, inner), (inner, hidden)):
         a, b = torch.randn(rows, k), torch.randn(n, k)
         torch.nn.functional.linear(a, b)
         for _ in range(3):
@@ -206,15 +213,20 @@ def matrix_peak() -> float:
     return best
 
 
-def layer_gflop() -> float:
+def tokens_of(geometry: config.Geometry) -> int:
+    return (geometry.image_size // geometry.patch_size) ** 2 + 1
+
+
+def layer_gflop(geometry: config.Geometry) -> float:
     """GFLOP of one layer's matrix products for one image: projections, MLP, attention."""
-    tokens, hidden = 197, 1024
-    return (2 * tokens * (4 * hidden**2 + 8 * hidden**2) + 4 * tokens**2 * hidden) / 1e9
+    tokens, hidden, inner = tokens_of(geometry), geometry.hidden_size, geometry.intermediate_size
+    return (2 * tokens * (4 * hidden**2 + 2 * hidden * inner) + 4 * tokens**2 * hidden) / 1e9
 
 
-def measure_parts(table: Table, rounds: int) -> dict[str, float]:
+def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict[str, float]:
     """Every part once a round, both sides in turn."""
-    parts = Parts()
+    parts = Parts(overrides)
+    geometry = parts.cfg.backbone.geometry
     parts.trunk(), parts.top_eval(), parts.peer_eval()  # warm-up
     lists: dict[str, list[float]] = {}
 
@@ -222,7 +234,7 @@ def measure_parts(table: Table, rounds: int) -> dict[str, float]:
         lists.setdefault(name, []).append(value)
 
     for _ in range(rounds):
-        note("peak", matrix_peak())
+        note("peak", matrix_peak(geometry))
         note("trunk", parts.trunk())
         for lower, upper in ((5, 2), (2, 1), (1, 0)):
             note(f"extend {lower}-{upper}", parts.extend(lower, upper))
@@ -235,9 +247,9 @@ def measure_parts(table: Table, rounds: int) -> dict[str, float]:
         note("peer data", parts.peer_data())
         note("trainer", parts.trainer_steps(5, 3))
         note("bare", parts.bare_steps(5, 3))
-    print("\nBEiT-large's geometry, fp32, seconds an image:")
+    print(f"\nThe geometry of {parts.cfg.backbone.name}, fp32, seconds an image:")
     names = {
-        "trunk": "trunk pass, 19 layers, pixels included",
+        "trunk": f"trunk pass, {parts.layers - 5} layers, pixels included",
         "our data": "data path: features from disk",
         "peer data": "peer: data path, images decoded and processed",
         "peer eval": "peer: evaluation",
@@ -246,23 +258,23 @@ def measure_parts(table: Table, rounds: int) -> dict[str, float]:
     for name, values in lists.items():
         if name not in ("peak", "trainer", "bare"):
             middle[name] = table.add(names.get(name, name.replace("-", " to ")), values, "s/image")
-    _shares(table, lists)
+    _shares(table, lists, parts)
     return middle
 
 
-def _shares(table: Table, lists: dict[str, list[float]]) -> None:
-    peak = table.add("matrix product peak, the model's own shapes", lists["peak"], "GFLOP/s")
-    flop = layer_gflop()
-    table.add(
-        "trunk pass, share of that peak",
-        [100 * 19 * flop / t / p for t, p in zip(lists["trunk"], lists["peak"], strict=True)], "%",
-    )  # fmt: skip
-    # A backward pass counts as two; the first trained layer needs no gradient of its input.
-    table.add(
-        "top step, share of that peak",
-        [100 * 15 * flop / t / p for t, p in zip(lists["top step 5"], lists["peak"], strict=True)],
-        "%",
-    )
+def _shares(table: Table, lists: dict[str, list[float]], parts: Parts) -> None:
+    table.add("matrix product peak, the model's own shapes", lists["peak"], "GFLOP/s")
+    layer = layer_gflop(parts.cfg.backbone.geometry)
+    drop = parts.cfg.backbone.random.drop_path_rate
+    rates = [drop * i / (parts.layers - 1) for i in range(parts.layers)]
+    # A backward pass counts as two forward ones; what drop path drops is not computed.
+    passes = {"trunk": parts.layers - 5.0, "top step 5": sum(3 * (1 - p) for p in rates[-5:])}
+    for name, what in (("trunk", "trunk pass"), ("top step 5", "top step")):
+        shares = [
+            100 * passes[name] * layer / t / peak
+            for t, peak in zip(lists[name], lists["peak"], strict=True)
+        ]
+        table.add(f"{what}, share of that peak", shares, "%")
     table.add(
         "data path, share of a top step",
         [100 * d / t for d, t in zip(lists["our data"], lists["top step 5"], strict=True)], "%",
@@ -271,7 +283,6 @@ def _shares(table: Table, lists: dict[str, list[float]]) -> None:
         "Trainer's overhead over a bare loop",
         [100 * (t / b - 1) for t, b in zip(lists["trainer"], lists["bare"], strict=True)], "%",
     )  # fmt: skip
-    del peak
 
 
 def totals(table: Table, m: dict[str, float]) -> None:
@@ -334,15 +345,14 @@ def peer(folder: Path, *overrides: str) -> dict[str, float]:
     return process([sys.executable, str(HERE / "bench_peer.py"), *overrides], folder)
 
 
-def whole_runs(table: Table, scratch: Path, rounds: int) -> None:
+def whole_runs(table: Table, scratch: Path, rounds: int, extra: tuple[str, ...]) -> None:
     """A whole run of a small geometry on both sides, measured, not put together."""
     print("\nWhole runs with real epochs, a small geometry (measured):")
-    small = [
-        "dataset=phantom", "backbone=beit_tiny", "backbone.geometry.hidden_size=192",
-        "backbone.geometry.intermediate_size=768", "backbone.geometry.num_hidden_layers=12",
-        "backbone.geometry.image_size=224", "evaluate.n_resamples=100", "unfreeze=2",
-        "train.epochs=3",
-    ]  # fmt: skip
+    small = (
+        *TINY, "backbone.geometry.hidden_size=192", "backbone.geometry.intermediate_size=768",
+        "backbone.geometry.num_hidden_layers=12", "evaluate.n_resamples=100", "train.epochs=3",
+        *extra,
+    )  # fmt: skip
     found: dict[str, list[float]] = {"peer": [], "cold": [], "warm": []}
     for i in range(rounds):
         cache = scratch / f"cache{i}"
@@ -356,23 +366,21 @@ def whole_runs(table: Table, scratch: Path, rounds: int) -> None:
         table.add(f"small geometry, one run, {name}: times faster", ratios, "x")
 
 
-def memory(table: Table, scratch: Path) -> None:
+def memory(table: Table, scratch: Path, overrides: tuple[str, ...], images: list[int]) -> None:
     """Peak memory of whole processes, as the operating system counts it."""
     print("\nPeak memory of a process:")
-    few = [*LARGE, "data.limit=16", "train.max_steps=1", "evaluate.n_resamples=100"]
-    cache = scratch / "memory"
+    few = [*overrides, "data.limit=16", "train.max_steps=1", "evaluate.n_resamples=100"]
+    name, cache = configuration(*overrides).backbone.name, scratch / "memory"
     ours(scratch / "fill", cache, *few)
     warm = ours(scratch / "warm", cache, *few)["peak_memory_bytes"]
     plain = peer(scratch, *few)["peak_memory_bytes"]
-    table.add("BEiT-large's geometry, batch 32: peer", [plain / 1e9], "GB")
-    table.add("BEiT-large's geometry, batch 32: beitmed, warm", [warm / 1e9], "GB")
-    table.add("BEiT-large's geometry: beitmed's share of the peer's", [100 * warm / plain], "%")
-    for n in (1_000, 100_000):
-        command = [sys.executable, __file__, "--many", str(n)]
-        found = process(command, scratch)
-        table.add(
-            f"tiny geometry, {n:,} images in the cache", [found["peak_memory_bytes"] / 1e9], "GB"
-        )
+    table.add(f"geometry of {name}, batch 32: peer", [plain / 1e9], "GB")
+    table.add(f"geometry of {name}, batch 32: beitmed, warm", [warm / 1e9], "GB")
+    table.add(f"geometry of {name}: beitmed's share of the peer's", [100 * warm / plain], "%")
+    for n in images:
+        found = process([sys.executable, __file__, "--many", str(n)], scratch)
+        peak = found["peak_memory_bytes"] / 1e9
+        table.add(f"tiny geometry, {n:,} images in the cache", [peak], "GB")
 
 
 def many(n: int) -> None:
@@ -447,12 +455,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--csv", type=Path, default=Path("outputs/benchmark.csv"))
     parser.add_argument("--variants", action="store_true", help="the eight variants, on a GPU")
+    parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
     parser.add_argument("--only", choices=["parts", "runs", "memory"])
     parser.add_argument("--many", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.many:
         many(options.many)
         return
+    smoke = options.smoke
+    geometry, rounds = (TINY, 1) if smoke else (LARGE, options.rounds)
     table = Table()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
@@ -460,11 +471,13 @@ def main() -> None:
             variants(table, Path(scratch))
         else:
             if options.only in (None, "parts"):
-                totals(table, measure_parts(table, options.rounds))
+                totals(table, measure_parts(table, rounds, geometry))
             if options.only in (None, "runs"):
-                whole_runs(table, Path(scratch), options.rounds)
+                few = ("data.limit=8", "train.epochs=1") if smoke else ()
+                whole_runs(table, Path(scratch), rounds, few)
             if options.only in (None, "memory"):
-                memory(table, Path(scratch))
+                images = [100, 1_000] if smoke else [1_000, 100_000]
+                memory(table, Path(scratch), geometry, images)
     context = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cpus",

@@ -32,6 +32,8 @@ APPENDED = {
     "bash scripts/test.sh": ["tests/test_sampling.py", "-p", "no:cacheprovider"],
     "python -m beitmed.train": [*OFFLINE, *SHORT],
     "python -m beitmed.prepare": OFFLINE,
+    "python -m beitmed.features": [],
+    "python scripts/bench.py": ["--smoke"],
 }
 
 
@@ -62,8 +64,10 @@ def test_the_command_does_what_the_readme_says(command, tmp_path, environment, p
     appended = next(more for start, more in APPENDED.items() if command.startswith(start))
     if "--cfg" in words:
         appended = []
-    if words[0] == "python":
-        appended = [*appended, f"data.root={paper_data}"] if appended else []
+    if ("train" in command and "--cfg" not in words) or "prepare" in command:
+        appended = [*appended, f"data.root={paper_data}"]
+    if "bench" in command:
+        appended = [*appended, f"--csv={tmp_path}/benchmark.csv"]
     if "quickstart" in command:
         appended = [*appended, f"output_dir={tmp_path}/outputs"]
     if "freeze_depth" in command:
@@ -71,7 +75,8 @@ def test_the_command_does_what_the_readme_says(command, tmp_path, environment, p
     if "seed=1,2,3" in words:
         appended = [*appended, "seed=1"]
     done = subprocess.run(
-        [*words, *appended], cwd=REPOSITORY if words[0] == "bash" else tmp_path, env=environment,
+        [*words, *appended], cwd=REPOSITORY if "scripts/" in command else tmp_path,
+        env=environment,
         capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

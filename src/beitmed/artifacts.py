@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from beitmed import config
 from beitmed.config import Config
-from beitmed.errors import UserError, disk_error
+from beitmed.errors import UserError, disk_error, disk_full
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of metrics.json and its neighbours; a reader refuses what it does not know
@@ -124,7 +124,7 @@ def open_run(cfg: Config) -> Iterator[Run]:
         except BaseException as e:
             if fresh and not run.checkpoints.exists():
                 shutil.rmtree(path, ignore_errors=True)
-            if isinstance(e, UserError) or (full := disk_error(e, path)) is None:
+            if isinstance(e, UserError) or (full := disk_full(e, path)) is None:
                 raise
             raise full from e
     finally:

@@ -25,9 +25,26 @@ class UserError(ValueError):
 
 
 def disk_error(error: BaseException, where: Path) -> UserError | None:
-    """Turn an error that comes from a full or unwritable disk into a message; else None.
+    """Turn an error from a disk that is full or cannot be written into a message; else None.
 
-    Looks through the chain of causes. `where` is the folder that was being written.
+    `where` is the folder that was being written.
+    """
+    if (full := disk_full(error, where)) is not None:
+        return full
+    if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or (
+        isinstance(error, OSError) and error.errno in (errno.EROFS, errno.ENOENT)
+    ):
+        return UserError(
+            f"{where}: cannot be written ({error}). Give a folder that you may write to: "
+            "output_dir=... for runs, cache.root=... for features, data.root=... for data."
+        )
+    return None
+
+
+def disk_full(error: BaseException, where: Path) -> UserError | None:
+    """Turn an error that a full disk is behind into a message; else None.
+
+    Looks through the chain of causes, and at texts where a library knows no better.
     """
     seen: BaseException | None = error
     while seen is not None:
@@ -36,16 +53,9 @@ def disk_error(error: BaseException, where: Path) -> UserError | None:
             part in text for part in _DISK_FULL_TEXT
         ):
             return UserError(
-                f"{where}: no space left while writing ({text.splitlines()[0]}). Free some space "
-                "or set output_dir=... to a larger disk, then run the same command again: what "
-                "was finished before is intact."
-            )
-        if isinstance(seen, PermissionError | NotADirectoryError) or (
-            isinstance(seen, OSError) and seen.errno in (errno.EROFS, errno.ENOENT)
-        ):
-            return UserError(
-                f"{where}: cannot be written ({text}). Set output_dir=... to a folder that you "
-                "may write to."
+                f"{where}: no space left while writing ({text.partition(chr(10))[0]}). Free some "
+                "space, or use a larger disk (output_dir=... for runs, cache.root=... for "
+                "features), then run the same command again: what was finished before is intact."
             )
         seen = seen.__cause__ or seen.__context__
     return None

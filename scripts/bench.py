@@ -383,6 +383,34 @@ def memory(table: Table, scratch: Path, overrides: tuple[str, ...], images: list
         table.add(f"tiny geometry, {n:,} images in the cache", [peak], "GB")
 
 
+def exactness(table: Table, scratch: Path, data: Path | None, extra: tuple[str, ...]) -> None:
+    """How far cached features move a run's test logits and AUC, from the live trunk's."""
+    dataset = ("dataset=phantom",)
+    if data is not None:
+        dataset = ("dataset=breast", f"data.root={data.resolve()}", "data.allow_unofficial=true")
+    print(f"\nDifference from a live run: {dataset[0]}, beit_tiny, 5 epochs:")
+    runs = {}
+    for name, overrides in {
+        "live": ("features=live",),
+        "cached, fp32": ("features=cached", "cache.dtype=fp32"),
+        "cached, fp16 (default)": ("features=cached",),
+        "live, next seed": ("features=live", "seed=43"),
+    }.items():
+        folder = scratch / name.replace(", ", "-").replace(" ", "-")
+        ours(folder, scratch / "exact", "experiment=quickstart", *dataset, *overrides, *extra)
+        [path] = folder.glob("outputs/*/metrics.json")
+        auc = json.loads(path.read_text())["test"]["auc"]["value"]
+        rows = csv.DictReader((path.parent / "predictions.csv").open())
+        test = [(float(r["logit_0"]), float(r["logit_1"])) for r in rows if r["split"] == "test"]
+        runs[name] = np.array(test), auc
+    logits, auc = runs.pop("live")
+    for name, (other, other_auc) in runs.items():
+        table.add(
+            f"{name}: largest difference of a logit", [float(np.abs(other - logits).max())], ""
+        )
+        table.add(f"{name}: difference of AUC", [other_auc - auc], "")
+
+
 def many(n: int) -> None:
     """Train a tiny top for some steps from a cache of n images; print the peak memory."""
     import resource
@@ -456,7 +484,8 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=Path("outputs/benchmark.csv"))
     parser.add_argument("--variants", action="store_true", help="the eight variants, on a GPU")
     parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
-    parser.add_argument("--only", choices=["parts", "runs", "memory"])
+    parser.add_argument("--only", choices=["parts", "runs", "memory", "exactness"])
+    parser.add_argument("--data", type=Path, help="folder with breastmnist.npz, for exactness")
     parser.add_argument("--many", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.many:
@@ -475,6 +504,9 @@ def main() -> None:
             if options.only in (None, "runs"):
                 few = ("data.limit=8", "train.epochs=1") if smoke else ()
                 whole_runs(table, Path(scratch), rounds, few)
+            if options.only in (None, "exactness"):
+                few = ("data.limit=8", "train.epochs=1") if smoke else ()
+                exactness(table, Path(scratch), options.data, few)
             if options.only in (None, "memory"):
                 images = [100, 1_000] if smoke else [1_000, 100_000]
                 memory(table, Path(scratch), geometry, images)

@@ -151,7 +151,9 @@ class FreezableBeit(nn.Module):
     @torch.no_grad()
     def _gather_position_bias(self) -> torch.Tensor | None:
         shared = self.model.beit.shared_position_bias
-        if shared is None:
+        if shared is None or shared.relative_position_bias_table.is_meta:
+            # On the meta device there is nothing to gather, and transformers would keep the index
+            # that it makes there for every later model of this process: garbage, seen as NaN.
             return None
         side = self.model.config.image_size // self.model.config.patch_size
         return shared((side, side), dim_size=1 + side * side)

@@ -245,8 +245,8 @@ def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict
         note("peer eval", parts.peer_eval())
         note("our data", parts.our_data())
         note("peer data", parts.peer_data())
-        note("trainer", parts.trainer_steps(5, 3))
-        note("bare", parts.bare_steps(5, 3))
+        note("trainer", parts.trainer_steps(5, 2))
+        note("bare", parts.bare_steps(5, 2))
     print(f"\nThe geometry of {parts.cfg.backbone.name}, fp32, seconds an image:")
     names = {
         "trunk": f"trunk pass, {parts.layers - 5} layers, pixels included",
@@ -431,7 +431,6 @@ def many(n: int) -> None:
         rows = trunk_features.FeatureDataset(entry.open(), np.arange(n) % 2)
         run = trainer.build(network, rows, None, cfg, Path(folder) / "checkpoints")
         run.train()
-        run.predict(rows)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"peak_memory_bytes": peak}))
 
@@ -480,7 +479,7 @@ def variants(table: Table, scratch: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", type=Path, default=Path("outputs/benchmark.csv"))
     parser.add_argument("--variants", action="store_true", help="the eight variants, on a GPU")
     parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
@@ -503,7 +502,7 @@ def main() -> None:
                 totals(table, measure_parts(table, rounds, geometry))
             if options.only in (None, "runs"):
                 few = ("data.limit=8", "train.epochs=1") if smoke else ()
-                whole_runs(table, Path(scratch), rounds, few)
+                whole_runs(table, Path(scratch), max(1, rounds - 1), few)
             if options.only in (None, "exactness"):
                 few = ("data.limit=8", "train.epochs=1") if smoke else ()
                 exactness(table, Path(scratch), options.data, few)

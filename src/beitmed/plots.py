@@ -179,9 +179,9 @@ def _auc_label(auc: Estimate) -> str:
 
 
 def _wrapped(text: str, width: int) -> str:
-    """Return at most 3 lines of this many letters, without the control characters XML forbids."""
+    """Return at most 7 lines of this many letters, without the control characters XML forbids."""
     plain = "".join(c if c.isprintable() or c == "\u00a0" else " " for c in text)
-    return textwrap.fill(plain, width, max_lines=3, placeholder=" …", break_on_hyphens=False)
+    return textwrap.fill(plain, width, max_lines=7, placeholder=" …", break_on_hyphens=False)
 
 
 def _write(figure: Figure, path_stem: Path) -> tuple[Path, Path]:

@@ -11,7 +11,7 @@ SOURCE = Path(beitmed.__file__).parent
 # A module imports from rows above its own only.
 LAYERS = [
     {"errors"},
-    {"config", "intervals", "phantom", "sampling", "environment"},
+    {"config", "locks", "intervals", "phantom", "sampling", "environment"},
     {
         "cli",
         "estimates",
@@ -37,10 +37,11 @@ CONFINED = {
     "matplotlib": {"plots"},
     "huggingface_hub": {"hub"},
     "pooch": {"medmnist_files"},
+    "filelock": {"locks"},
 }
 WITHOUT_TORCH = {"errors", "config", "cli", "train", "prepare", "artifacts", "metrics", "estimates",
                  "calibration", "intervals", "phantom", "sampling", "data", "plots",
-                 "medmnist_files", "hub", "feature_store", "features"}  # fmt: skip
+                 "medmnist_files", "hub", "feature_store", "features", "locks"}  # fmt: skip
 
 
 def imports(module: str) -> tuple[set[str], set[str]]:

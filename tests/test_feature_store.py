@@ -31,6 +31,18 @@ def fill(root: Path, rows_from=None, block: int = 7, progress=lambda done: None)
         )  # fmt: skip
 
 
+def interrupt_a_fill(root: Path) -> None:
+    """Fill three blocks of seven rows, and stop while the fourth is under way."""
+
+    def interrupted(start, stop):
+        if start == 21:
+            raise KeyboardInterrupt
+        return ROWS[start:stop]
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(root, interrupted)
+
+
 def content(root: Path) -> np.ndarray:
     entry = Store(root).find(KEY)
     assert entry is not None
@@ -59,13 +71,7 @@ def test_a_key_says_everything_that_its_rows_depend_on():
 
 
 def test_an_interrupted_fill_goes_on_after_its_last_whole_block(tmp_path):
-    def interrupted(start, stop):
-        if start == 21:
-            raise KeyboardInterrupt
-        return ROWS[start:stop]
-
-    with pytest.raises(KeyboardInterrupt):
-        fill(tmp_path, interrupted)
+    interrupt_a_fill(tmp_path)
     assert Store(tmp_path).find(KEY) is None
     asked: list[int] = []
 
@@ -80,13 +86,7 @@ def test_an_interrupted_fill_goes_on_after_its_last_whole_block(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "more", "journal"])
 def test_an_interrupted_fill_trusts_only_what_it_can_verify(tmp_path, damage):
-    def interrupted(start, stop):
-        if start == 21:
-            raise KeyboardInterrupt
-        return ROWS[start:stop]
-
-    with pytest.raises(KeyboardInterrupt):
-        fill(tmp_path, interrupted)
+    interrupt_a_fill(tmp_path)
     file = tmp_path / f"{KEY}.partial" / "rows.bin"
     raw = bytearray(file.read_bytes())
     if damage == "cut":

@@ -254,7 +254,7 @@ def test_a_disk_that_fills_up_costs_the_run_and_nothing_else(tmp_path):
     assert {p.name for p in run_here(tmp_path, "name=after").iterdir()} == FILES
 
 
-def test_too_little_space_is_found_before_training(tmp_path, monkeypatch):
+def test_too_little_space_is_found_before_training(tmp_path):
     from beitmed import artifacts
 
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize

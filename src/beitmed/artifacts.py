@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
-from beitmed import config
+from beitmed import config, locks
 from beitmed.config import Config
-from beitmed.errors import UserError, disk_error, disk_full
+from beitmed.errors import UserError, disk_full
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of metrics.json and its neighbours; a reader refuses what it does not know
@@ -108,13 +107,8 @@ def open_run(cfg: Config) -> Iterator[Run]:
     """
     output_dir = Path(cfg.output_dir).expanduser()
     path = output_dir / config.run_name(cfg)
-    try:
-        (output_dir / ".locks").mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output_dir / ".locks" / f"{path.name}.lock")
-        _wait(lock, path)
-    except OSError as e:
-        raise disk_error(e, output_dir) or e from e
-    try:
+    waiting = f"{path}: another process is at this run; waiting until it is through."
+    with locks.exclusive(output_dir, path.name, waiting):
         run, fresh = Run(path), not path.exists()
         try:
             path.mkdir(exist_ok=True)
@@ -127,16 +121,6 @@ def open_run(cfg: Config) -> Iterator[Run]:
             if isinstance(e, UserError) or (full := disk_full(e, path)) is None:
                 raise
             raise full from e
-    finally:
-        lock.release()
-
-
-def _wait(lock: FileLock, path: Path) -> None:
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("%s: another process is at this run; waiting until it is through.", path)
-        lock.acquire()
 
 
 def _claim(run: Run, cfg: Config) -> None:

@@ -14,15 +14,15 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from filelock import FileLock, Timeout
 
+from beitmed import locks
 from beitmed.errors import UserError, disk_error
 
 log = logging.getLogger(__name__)
@@ -179,23 +179,10 @@ class Store:
                 progress(stop)
             os.fsync(rows.fileno())
 
-    @contextmanager
-    def lock(self, key: str) -> Iterator[None]:
+    def lock(self, key: str) -> AbstractContextManager[None]:
         """Keep other processes from filling this key meanwhile."""
-        try:
-            (self.root / ".locks").mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".locks" / f"{key}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                log.info("Another process is computing the same features; waiting for it.")
-                lock.acquire()
-        except OSError as e:
-            raise disk_error(e, self.root) or e from e
-        try:
-            yield
-        finally:
-            lock.release()
+        waiting = "Another process is computing the same features; waiting for it."
+        return locks.exclusive(self.root, key, waiting)
 
     def entries(self) -> list[Listed]:
         """Every entry, and every fill that is under way or was interrupted."""

@@ -21,7 +21,6 @@ from transformers import BeitConfig, BeitForImageClassification
 from beitmed.errors import UserError
 
 Unfreeze = int | Literal["all"]
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class FreezableBeit(nn.Module):

@@ -86,7 +86,7 @@ def begin(cfg: Config, folder: Run, inputs: Inputs) -> None:
             "trunk_sha256": inputs.network.trunk_fingerprint(),
             "features": dict(inputs.features),
         },
-        "weights",
+        "weights or features",
     )
     rows = [[int(i), int(data.train.labels[i])] for i in inputs.indices]
     folder.write_csv("train_indices.csv", ["index", "label"], rows)

@@ -105,7 +105,7 @@ class Parts:
         network = self._frozen(depth).eval()
         fill = trunk_features._Rows(
             network, PixelDataset(self.images, self.labels, self.processor), None, self.cfg,
-            torch.device("cpu"),
+            torch.device("cpu"), np.dtype(np.float16 if depth else np.float32),
         )  # fmt: skip
         start = time.perf_counter()
         rows = fill(0, BATCH)

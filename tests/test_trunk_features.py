@@ -179,12 +179,14 @@ def test_too_large_for_half_precision_is_an_error_and_not_an_infinity(tmp_path, 
 
     loud = Path(shutil.copytree(tiny_weights, tmp_path / "loud"))
     tensors = load_file(loud / "model.safetensors")
-    name = next(n for n in tensors if "cls_token" in n)
+    name = next(n for n in tensors if n.endswith("patch_embeddings.projection.bias"))
     tensors[name] = tensors[name] + 1e6
     save_file(tensors, loud / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"cache\.dtype: found fp16.*cache\.dtype=fp32"):
         run(tmp_path, f"backbone.weights={loud}")
     run(tmp_path, f"backbone.weights={loud}", "cache.dtype=fp32")
+    # Pooled features are kept in fp32 whatever cache.dtype says, so there is nothing to refuse.
+    run(tmp_path / "probe", f"backbone.weights={loud}", "unfreeze=0")
 
 
 def test_a_cache_folder_that_cannot_be_written(tmp_path):

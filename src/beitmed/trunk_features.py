@@ -199,13 +199,13 @@ def _fill(
             lower = _below(store, keys, name)
             lineage = [*lower.manifest["lineage"], keys.boundary] if lower else [keys.boundary]
             start = bar.n
+            dtype = _DTYPES[keys.content(name, keys.boundary)["dtype"]]
+            images = PixelDataset(split.images, split.labels, processor)
             entries[name] = store.fill(
                 keys.rows(name),
                 keys.shape(split),
-                _DTYPES[keys.content(name, keys.boundary)["dtype"]],
-                _Rows(
-                    network, PixelDataset(split.images, split.labels, processor), lower, cfg, device
-                ),
+                dtype,
+                _Rows(network, images, lower, cfg, device, dtype),
                 _BLOCK,
                 {
                     **keys.content(name, keys.boundary),
@@ -247,11 +247,12 @@ class _Rows:
         lower: Entry | None,
         cfg: Config,
         device: torch.device,
+        dtype: np.dtype,
     ) -> None:
         self.network, self.images, self.cfg, self.device = network, images, cfg, device
         self.lower = lower.open() if lower is not None else None
         self.boundary = lower.manifest["boundary"] if lower is not None else 0
-        self.largest = np.finfo(_DTYPES[cfg.cache.dtype]).max
+        self.largest = np.finfo(dtype).max  # of what is stored: pooled features always are fp32
 
     @torch.inference_mode()
     def __call__(self, start: int, stop: int) -> np.ndarray:

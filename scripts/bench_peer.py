@@ -8,7 +8,6 @@ so that both sides do the same work.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -86,7 +85,7 @@ def main() -> None:
     """One whole run of the overrides given; prints its seconds and peak memory as JSON."""
     from hydra import compose, initialize_config_dir
 
-    from beitmed import config, data, weights
+    from beitmed import config, data, environment, weights
 
     config.register_resolvers()
     with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
@@ -110,7 +109,7 @@ def main() -> None:
         json.dumps(
             {
                 "seconds": time.perf_counter() - start,
-                "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+                "peak_memory_bytes": environment.peak_memory(),
             }
         )
     )

@@ -26,18 +26,23 @@ log = logging.getLogger(__name__)
 FORMAT = 1  # of metrics.json and its neighbours; a reader refuses what it does not know
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file under a temporary name beside it, flush it to disk, then rename it."""
-    raw = content.encode() if isinstance(content, str) else content
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to; flushed to disk and renamed at the end."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as f:
-            f.write(raw)
-            f.flush()
+        yield temporary
+        with temporary.open("rb") as f:
             os.fsync(f.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file under a temporary name beside it, flush it to disk, then rename it."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 class Run:

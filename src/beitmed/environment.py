@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
+import re
+import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ def describe(seconds: float) -> dict[str, Any]:
     gpu = torch.cuda.is_available()
     return {
         "seconds": round(seconds, 1),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory(),
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if gpu else None,
         "gpu": torch.cuda.get_device_name() if gpu else None,
         "machine": platform.machine(),
@@ -40,3 +42,17 @@ def describe(seconds: float) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
     }
+
+
+def peak_memory() -> int | None:
+    """The largest resident memory that this process had, in bytes; None where it is not told."""
+    try:
+        # Linux. Not ru_maxrss: that begins with what the process held that started this one.
+        status = Path("/proc/self/status").read_text()
+        return int(re.findall(r"VmHWM:\s*(\d+) kB", status)[0]) * 1024
+    except (OSError, IndexError):
+        if sys.platform != "darwin":
+            return None
+    import resource  # not there on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

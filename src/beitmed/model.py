@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import save, save_file
 from torch import nn
 from transformers import BeitConfig, BeitForImageClassification
 
@@ -221,19 +221,18 @@ class FreezableBeit(nn.Module):
     def from_snapshot(cls, path: Path, unfreeze: int) -> FreezableBeit:
         """A network whose trunk was released, from `top_snapshot`; reads the top's weights only."""
         with safe_open(path, framework="pt") as f:
-            facts = f.metadata()
-            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no mapping)
-        with torch.device("meta"):  # shapes only: no memory for a trunk that nobody will use
-            beit = BeitForImageClassification(BeitConfig.from_dict(json.loads(facts["config"])))
-            network = cls(beit, unfreeze)
-        network._trunk_facts = json.loads(facts["trunk"])
-        network._drop_frozen()
-        network.register_buffer(
-            "position_bias", tensors.pop("position_bias", None), persistent=False
-        )
-        for module in network.trained_modules():
-            module.to_empty(device="cpu")
-        _copy(tensors, dict(network.trained_parameters()))
+            facts, names = f.metadata(), set(f.keys())
+            with torch.device("meta"):  # shapes only: no memory for a trunk that nobody will use
+                beit = BeitForImageClassification(BeitConfig.from_dict(json.loads(facts["config"])))
+                network = cls(beit, unfreeze)
+            network._trunk_facts = json.loads(facts["trunk"])
+            network._drop_frozen()
+            # Cloned, as a tensor of the file would keep all of the file's pages in memory.
+            bias = f.get_tensor("position_bias").clone() if "position_bias" in names else None
+            network.register_buffer("position_bias", bias, persistent=False)
+            for module in network.trained_modules():
+                module.to_empty(device="cpu")
+            _read(f, names - {"position_bias"}, network)
         return network
 
 
@@ -277,19 +276,21 @@ def _detached(parameters: Iterator[tuple[str, nn.Parameter]]) -> dict[str, torch
 
 
 @torch.no_grad()
-def _copy(tensors: dict[str, torch.Tensor], parameters: dict[str, nn.Parameter]) -> None:
-    assert tensors.keys() == parameters.keys(), tensors.keys() ^ parameters.keys()
+def _read(file: Any, names: set[str], network: FreezableBeit) -> None:
+    """Copy the trained parameters from an open safetensors file, one in memory at a time."""
+    parameters = dict(network.trained_parameters())
+    assert names == parameters.keys(), names ^ parameters.keys()
     for name, parameter in parameters.items():
-        parameter.copy_(tensors[name])
+        parameter.copy_(file.get_tensor(name))
 
 
-def top_bytes(network: FreezableBeit) -> bytes:
-    """The trained parameters under Hugging Face's names, with the frozen trunk's fingerprint.
+def save_top(network: FreezableBeit, path: Path) -> None:
+    """Write the trained parameters under Hugging Face's names, with the trunk's fingerprint.
 
-    In safetensors format, for `load_top`.
+    A safetensors file, for `load_top`.
     """
     facts = {"trunk_sha256": network.trunk_fingerprint()}
-    return save(_detached(network.trained_parameters()), metadata=facts)
+    save_file(_detached(network.trained_parameters()), path, metadata=facts)
 
 
 def load_top(network: FreezableBeit, path: Path) -> None:
@@ -299,16 +300,16 @@ def load_top(network: FreezableBeit, path: Path) -> None:
     """
     with safe_open(path, framework="pt") as f:
         saved = (f.metadata() or {}).get("trunk_sha256")
-        tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (no mapping)
-    own = dict(network.trained_parameters())
-    if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in own.items()}:
-        raise UserError(
-            f"{path}: holds {len(tensors)} tensors that are not this network's {len(own)} trained "
-            "ones; use the unfreeze and backbone values of the run that saved it."
-        )
-    if saved != (found := network.trunk_fingerprint()):
-        raise UserError(
-            f"{path}: was trained on a trunk with SHA-256 {saved}, this one has {found}; give the "
-            "backbone.weights that its run used."
-        )
-    _copy(tensors, own)
+        shapes = {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}  # noqa: SIM118
+        own = {name: tuple(p.shape) for name, p in network.trained_parameters()}
+        if shapes != own:
+            raise UserError(
+                f"{path}: holds {len(shapes)} tensors that are not this network's {len(own)} "
+                "trained ones; use the unfreeze and backbone values of the run that saved it."
+            )
+        if saved != (found := network.trunk_fingerprint()):
+            raise UserError(
+                f"{path}: was trained on a trunk with SHA-256 {saved}, this one has {found}; give "
+                "the backbone.weights that its run used."
+            )
+        _read(f, set(shapes), network)

@@ -40,6 +40,9 @@ def run(cfg: Config) -> Path:
         inputs = _inputs(cfg, data.load(cfg), folder)
         record.begin(cfg, folder, inputs)
         outcome = _train_and_test(cfg, folder, inputs)
+        # The optimizer and the gradients are of no more use, and three times the trained layers.
+        inputs.network.zero_grad(set_to_none=True)
+        gc.collect()
         record.finish(cfg, folder, inputs, outcome, time.monotonic() - started)
         del inputs
     gc.collect()  # a sweep goes on in this process

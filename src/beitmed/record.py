@@ -134,7 +134,8 @@ def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: 
         ],
     )
     _plot(cfg, folder, inputs, outcome)
-    artifacts.write_atomic(folder.path / "top.safetensors", model.top_bytes(inputs.network))
+    with artifacts.replacing(folder.path / "top.safetensors") as file:
+        model.save_top(inputs.network, file)
     if cfg.export:
         _export(cfg, folder, data)
     folder.write_json("environment.json", environment.describe(seconds))

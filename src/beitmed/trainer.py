@@ -30,7 +30,7 @@ from beitmed.config import Config
 from beitmed.errors import UserError
 from beitmed.model import FreezableBeit
 
-_IMAGES_AT_ONCE_ON_A_CPU = 16
+_IMAGES_AT_ONCE_ON_A_CPU = 8
 _COMPLETE = "complete"  # a file in a checkpoint that says that all others were written
 Row = dict[str, float | int]
 
@@ -72,6 +72,20 @@ class _Trainer(Trainer):
                 "train.max_grad_norm=1.0, or precision=fp32."
             )
         return loss
+
+    def prediction_step(
+        self, model: torch.nn.Module, inputs: Any, *args: Any, **kwargs: Any
+    ) -> tuple[Any, Any, Any]:
+        assert isinstance(self.model, FreezableBeit)
+        if self.model.whole:
+            return super().prediction_step(model, inputs, *args, **kwargs)
+        parts: list[tuple[float, Any]] = [
+            (share, super(_Trainer, self).prediction_step(model, part, *args, **kwargs))
+            for share, part in chunks(inputs, self.args.device.type)
+        ]
+        loss = sum(share * part_loss for share, (part_loss, _, _) in parts)
+        logits, labels = (torch.cat([part[i] for _, part in parts]) for i in (1, 2))
+        return loss, logits, labels
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         found: Any = super().compute_loss(*args, **kwargs)
@@ -160,11 +174,20 @@ def fit(
     Returns the history, one row an epoch, and a function from a dataset to its logits, float64
     [n, classes]. Raises UserError at the first loss that is not finite.
     """
-    trainer = build(network, train, val, cfg, checkpoints, score)
+    latest: dict[int, np.ndarray] = {}  # validation logits, by the epoch's last step
+
+    def score_and_keep(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+        latest[trainer.state.global_step] = logits
+        return score(logits, labels)
+
+    trainer = build(network, train, val, cfg, checkpoints, score_and_keep)
     trainer.add_callback(_EpochReport(report))
     trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
 
     def logits(dataset: Dataset) -> np.ndarray:
+        # The last epoch was evaluated already, unless a process that was killed had done that.
+        if dataset is val and trainer.state.global_step in latest:
+            return latest[trainer.state.global_step]
         return np.asarray(trainer.predict(dataset).predictions, dtype=np.float64)
 
     return history(trainer.state), logits

@@ -1,0 +1,171 @@
+"""Whole processes of both sides: time, peak memory, and how far the cache moves a result."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from bench_table import EPOCHS, SIZES, TINY, Table, configuration
+
+from beitmed import environment, trainer, trunk_features, weights
+from beitmed.feature_store import Store
+from beitmed.model import FreezableBeit
+
+HERE = Path(__file__).parent
+
+
+def process(arguments: list[str], cwd: Path) -> dict[str, float]:
+    """Run one side as a process of its own; its seconds without imports, and its peak memory."""
+    done = subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
+    if "beitmed.train" in arguments:
+        [path] = cwd.glob("outputs/*/environment.json")
+        return json.loads(path.read_text())
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def ours(folder: Path, cache: Path, *overrides: str) -> dict[str, float]:
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "beitmed.train", *overrides, f"cache.root={cache}"]
+    return process(command, folder)
+
+
+def peer(folder: Path, *overrides: str) -> dict[str, float]:
+    return process([sys.executable, str(HERE / "bench_peer.py"), *overrides], folder)
+
+
+def whole_runs(table: Table, scratch: Path, rounds: int, extra: tuple[str, ...]) -> None:
+    """A whole run of a small geometry on both sides, measured, not put together."""
+    print("\nWhole runs with real epochs, a small geometry (measured):")
+    small = (
+        *TINY, "backbone.geometry.hidden_size=192", "backbone.geometry.intermediate_size=768",
+        "backbone.geometry.num_hidden_layers=12", "evaluate.n_resamples=100", "train.epochs=3",
+        *extra,
+    )  # fmt: skip
+    found: dict[str, list[float]] = {"peer": [], "cold": [], "warm": []}
+    for i in range(rounds):
+        cache = scratch / f"cache{i}"
+        found["peer"].append(peer(scratch, *small)["seconds"])
+        found["cold"].append(ours(scratch / f"cold{i}", cache, *small)["seconds"])
+        found["warm"].append(ours(scratch / f"warm{i}", cache, *small)["seconds"])
+    for name, values in found.items():
+        table.add(f"small geometry, one run: {name}", values, "s")
+    for name in ("cold", "warm"):
+        ratios = [p / o for p, o in zip(found["peer"], found[name], strict=True)]
+        table.add(f"small geometry, one run, {name}: times faster", ratios, "x")
+
+
+def memory(table: Table, scratch: Path, overrides: tuple[str, ...], images: list[int]) -> None:
+    """Peak memory of whole processes, as the operating system counts it."""
+    print("\nPeak memory of a process:")
+    few = [*overrides, "data.limit=16", "train.max_steps=1", "evaluate.n_resamples=100"]
+    name, cache = configuration(*overrides).backbone.name, scratch / "memory"
+    ours(scratch / "fill", cache, *few)
+    warm = ours(scratch / "warm", cache, *few)["peak_memory_bytes"]
+    plain = peer(scratch, *few)["peak_memory_bytes"]
+    table.add(f"geometry of {name}, batch 32: peer", [plain / 1e9], "GB")
+    table.add(f"geometry of {name}, batch 32: beitmed, warm", [warm / 1e9], "GB")
+    table.add(f"geometry of {name}: beitmed's share of the peer's", [100 * warm / plain], "%")
+    for n in images:
+        found = process([sys.executable, str(HERE / "bench.py"), "--many", str(n)], scratch)
+        peak = found["peak_memory_bytes"] / 1e9
+        table.add(f"tiny geometry, {n:,} images in the cache", [peak], "GB")
+
+
+def exactness(table: Table, scratch: Path, data: Path | None, extra: tuple[str, ...]) -> None:
+    """How far cached features move a run's test logits and AUC, from the live trunk's."""
+    dataset = ("dataset=phantom",)
+    if data is not None:
+        dataset = ("dataset=breast", f"data.root={data.resolve()}", "data.allow_unofficial=true")
+    print(f"\nDifference from a live run: {dataset[0]}, beit_tiny, 5 epochs:")
+    runs = {}
+    for name, overrides in {
+        "live": ("features=live",),
+        "cached, fp32": ("features=cached", "cache.dtype=fp32"),
+        "cached, fp16 (default)": ("features=cached",),
+        "live, next seed": ("features=live", "seed=43"),
+    }.items():
+        folder = scratch / name.replace(", ", "-").replace(" ", "-")
+        ours(folder, scratch / "exact", "experiment=quickstart", *dataset, *overrides, *extra)
+        [path] = folder.glob("outputs/*/metrics.json")
+        auc = json.loads(path.read_text())["test"]["auc"]["value"]
+        rows = csv.DictReader((path.parent / "predictions.csv").open())
+        test = [(float(r["logit_0"]), float(r["logit_1"])) for r in rows if r["split"] == "test"]
+        runs[name] = np.array(test), auc
+    logits, auc = runs.pop("live")
+    for name, (other, other_auc) in runs.items():
+        table.add(
+            f"{name}: largest difference of a logit", [float(np.abs(other - logits).max())], ""
+        )
+        table.add(f"{name}: difference of AUC", [other_auc - auc], "")
+
+
+def many(n: int) -> None:
+    """Train a tiny top for some steps from a cache of n images; print the peak memory."""
+    cfg = configuration(
+        "dataset=phantom", "backbone=beit_tiny", "train.max_steps=200", "train.batch_size=32"
+    )
+    beit, _ = weights.load(cfg.backbone, ("0", "1"), 0)
+    network = FreezableBeit(beit, 2)
+    network.release_trunk()
+    with tempfile.TemporaryDirectory() as folder:
+        rng = np.random.default_rng(0)
+        entry = Store(Path(folder)).fill(
+            "many", (n, 50, 96), np.dtype(np.float16),
+            lambda a, b: rng.standard_normal((b - a, 50, 96), np.float32),
+            block=500, manifest={}, progress=lambda done: None,
+        )  # fmt: skip
+        rows = trunk_features.FeatureDataset(entry.open(), np.arange(n) % 2)
+        run = trainer.build(network, rows, None, cfg, Path(folder) / "checkpoints")
+        run.train()
+    peak = environment.peak_memory()
+    print(json.dumps({"peak_memory_bytes": peak}))
+
+
+def write_official_form(folder: Path) -> None:
+    """MedMNIST files of the real sizes with generated pixels, for the eight variants."""
+    rng = np.random.default_rng(0)
+    for name, (train, _, val, test) in SIZES.items():
+        for size in (28, 224):
+            arrays = {}
+            for split, n in (("train", train), ("val", val), ("test", test)):
+                labels = (np.arange(n) % 4 > 0).astype(np.uint8)[:, None]
+                small = rng.integers(0, 180, (n, 28, 28), np.uint8) + 50 * labels[:, :, None]
+                scale = size // 28
+                arrays[f"{split}_images"] = small.repeat(scale, 1).repeat(scale, 2)
+                arrays[f"{split}_labels"] = labels
+            suffix = "" if size == 28 else f"_{size}"
+            np.savez(folder / f"{name}mnist{suffix}.npz", **arrays)
+
+
+def variants(table: Table, scratch: Path) -> None:
+    """The eight variants in full, bf16, and the peer's time for the same from measured steps."""
+    write_official_form(scratch)
+    command = [
+        sys.executable, "-m", "beitmed.train", "experiment=paper", "backbone.weights=random",
+        "precision=bf16", f"data.root={scratch}", "data.allow_unofficial=true",
+        f"cache.root={scratch}/cache",
+    ]  # fmt: skip
+    start = time.perf_counter()
+    subprocess.run(command, cwd=scratch, check=True)
+    mine = table.add(
+        "the paper's eight variants, bf16: beitmed", [time.perf_counter() - start], "s"
+    )
+    total = 0.0
+    for name, (train, balanced, val, test) in SIZES.items():
+        per_run = peer(
+            scratch, f"dataset={name}", "backbone=beit_large", "backbone.weights=random",
+            "precision=bf16", f"data.root={scratch}", "data.allow_unofficial=true",
+            "train.epochs=1",
+        )["seconds"]  # fmt: skip
+        images = train + val + test
+        total += 2 * per_run / images * (EPOCHS * (train + balanced + 2 * val) + 2 * test)
+    plain = table.add("the paper's eight variants, bf16: peer", [total], "s", "extrapolated")
+    table.add("the paper's eight variants, bf16: times faster", [plain / mine], "x", "extrapolated")

@@ -1,0 +1,1 @@
+"""From finished runs to a paper's tables and figures: `python -m beitmed.report FOLDER ...`."""

@@ -23,7 +23,9 @@ from beitmed.intervals import Floats, wilson
 from beitmed.metrics import Estimate, binary_labels, finite_scores
 
 WIDTH = 3.3  # inches: one column of a two-column page
-_STYLE = {
+FULL_WIDTH = 6.9  # both columns
+#: Of every figure; for `matplotlib.style.context(["default", STYLE])`.
+STYLE = {
     "font.size": 7.5,
     "axes.titlesize": 7.5,
     "axes.linewidth": 0.6,
@@ -99,15 +101,15 @@ def roc(
     positives = int(np.sum(np.asarray(labels) == 1))
     sizes = [f"n\u00a0=\u00a0{count}" for count in (positives, np.size(score) - positives)]
     caption = f"Positive: {positive_name} ({sizes[0]}); negative: {sizes[1]}"
-    heading = f"{_wrapped(title, 46)}\n{_wrapped(caption, 50)}"
-    with matplotlib.style.context(["default", _STYLE]):
+    heading = f"{wrapped(title, 46)}\n{wrapped(caption, 50)}"
+    with matplotlib.style.context(["default", STYLE]):
         height = WIDTH + 0.68 + 0.14 * len(heading.splitlines())
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         _draw_roc(axes, labels, score, auc, operating_point)
         axes.set_title(heading, parse_math=False)
         figure.legend(loc="outside lower center", borderaxespad=0.8)
-        return _write(figure, path_stem)
+        return write(figure, path_stem)
 
 
 def _draw_roc(
@@ -120,7 +122,7 @@ def _draw_roc(
     fpr, tpr, _ = roc_points(labels, score)
     grid = np.linspace(0, 1, 401)
     low, high = roc_band(labels, score, grid)
-    axes.plot(fpr, tpr, "k-", label=_auc_label(auc), clip_on=False, zorder=3)
+    axes.plot(fpr, tpr, "k-", label=auc_label(auc), clip_on=False, zorder=3)
     shade = axes.fill_between(grid, low, high, step="mid", color="0.85", linewidth=0)
     shade.set_label("95 % band, pointwise")
     axes.plot([0, 1], [0, 1], color="0.45", linestyle="--", linewidth=0.8, label="Chance")
@@ -141,7 +143,7 @@ def history(path_stem: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, P
     if not rows:
         raise ValueError("history: no rows, but at least one epoch is needed")
     epochs = [row["epoch"] for row in rows]
-    with matplotlib.style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         losses, scores = figure.subplots(2, sharex=True)
         for key, (panel, name, look) in _LINES.items():
@@ -156,7 +158,7 @@ def history(path_stem: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, P
         for axes in (losses, scores):
             place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
             axes.legend(ncols=2, handlelength=3, **place)
-        return _write(figure, path_stem)
+        return write(figure, path_stem)
 
 
 _SOLID = {"color": "black", "marker": "o", "markersize": 2.5}
@@ -170,7 +172,8 @@ _LINES: dict[str, tuple[int, str, dict[str, Any]]] = {
 }
 
 
-def _auc_label(auc: Estimate) -> str:
+def auc_label(auc: Estimate) -> str:
+    """Return an AUC with its interval and method, as a legend shows it."""
     if auc.value is None:
         return "AUC undefined"
     if auc.ci_low is None or auc.ci_high is None:
@@ -178,13 +181,13 @@ def _auc_label(auc: Estimate) -> str:
     return f"AUC {auc.value:.3f}, 95 % CI {auc.ci_low:.3f}–{auc.ci_high:.3f} ({auc.interval})"
 
 
-def _wrapped(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> str:
     """Return at most 7 lines of this many letters, without the control characters XML forbids."""
     plain = "".join(c if c.isprintable() or c == "\u00a0" else " " for c in text)
     return textwrap.fill(plain, width, max_lines=7, placeholder=" …", break_on_hyphens=False)
 
 
-def _write(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
+def write(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
     """Write the figure in both formats, each complete before it gets its name."""
     paths = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):

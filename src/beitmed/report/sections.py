@@ -1,0 +1,159 @@
+"""The report's parts in their order, for any set of finished runs."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from beitmed.finished import FinishedRun
+from beitmed.report import conclusions, drawn, published, seen, tables
+from beitmed.report.document import Curve, Document, Section, Table
+from beitmed.report.evidence import Evidence, interval
+from beitmed.report.variants import TestSet, group
+
+log = logging.getLogger(__name__)
+_CURVES_SHOWN = 4  # on the page, before a reader chooses
+
+
+def build(
+    runs: Sequence[FinishedRun],
+    problems: Sequence[str],
+    folder: Path,
+    data_root: str | None,
+    images: bool,
+) -> Document:
+    """Make the report of these runs; figures are drawn into `folder`.
+
+    data_root: where data files are, None for where each run found them. images: whether to read
+    them at all.
+    """
+    test_sets, notes = group(runs)
+    summary: list[str] = []
+    parts: list[Section] = []
+    for test_set in test_sets:
+        log.info("%s: %d runs of %d variants", test_set.name, len(test_set.runs),
+                 len(test_set.variants))  # fmt: skip
+        evidence = Evidence(test_set)
+        said = conclusions.sentences(evidence)
+        summary += said
+        parts.append(_results(evidence, said, folder))
+        if (paper := _paper(evidence)) is not None:
+            parts.append(paper)
+        if images:
+            parts += seen.sections(test_set, folder, data_root)
+        parts.append(_single_runs(evidence, folder))
+    return Document(
+        title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
+        summary=summary,
+        caveats=_caveats(runs),
+        sections=parts,
+        curves=_curves(test_sets),
+        problems=[*problems, *notes],
+        footer=_footer(runs),
+    )
+
+
+def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
+    test_set = evidence.test_set
+    found: list[Table | None] = [tables.variants(evidence), tables.pairs(evidence)]
+    return Section(
+        id=f"results-{test_set.id}",
+        title=f"{test_set.name}: results",
+        paragraphs=said,
+        tables=[table for table in found if table is not None],
+        figures=drawn.comparisons(evidence, folder),
+    )
+
+
+def _paper(evidence: Evidence) -> Section | None:
+    test_set = evidence.test_set
+    if evidence.auc is None or evidence.accuracy is None:
+        return None
+    accuracy = evidence.accuracy
+    measured = {
+        name: (interval(summary), interval(accuracy[name]))
+        for name, summary in evidence.auc.items()
+    }
+    found = [
+        table
+        for table in (
+            published.paper_table(test_set, measured),
+            published.anchors_table(test_set),
+        )
+        if table is not None
+    ]
+    if not found:
+        return None
+    return Section(
+        id=f"published-{test_set.id}",
+        title=f"{test_set.name}: beside published results",
+        paragraphs=[
+            "Published figures are of single test sets without intervals, most of them of one "
+            "run. A row that is higher than another is not therefore better."
+        ],
+        tables=found,
+    )
+
+
+def _single_runs(evidence: Evidence, folder: Path) -> Section:
+    test_set = evidence.test_set
+    found = [tables.seeds(evidence, rules=False)]
+    if test_set.first.binary:
+        found.append(tables.seeds(evidence, rules=True))
+    return Section(
+        id=f"runs-{test_set.id}",
+        title=f"{test_set.name}: every run",
+        tables=found,
+        figures=drawn.single_runs(evidence, folder),
+    )
+
+
+def _caveats(runs: Sequence[FinishedRun]) -> list[str]:
+    """What the runs say of themselves, and of how many of them it holds."""
+    count: dict[str, int] = {}
+    for run in runs:
+        for caveat in run.metrics["caveats"]:
+            count[caveat] = count.get(caveat, 0) + 1
+    return [
+        f"{caveat} ({'all runs' if n == len(runs) else f'{n} of {len(runs)} runs'})"
+        for caveat, n in count.items()
+    ]
+
+
+def _curves(test_sets: Sequence[TestSet]) -> list[Curve]:
+    curves = []
+    for test_set in test_sets:
+        if not test_set.first.binary:
+            continue
+        shown = {v.first.path for v in test_set.variants[:_CURVES_SHOWN]}
+        first = test_set is test_sets[0]
+        for variant in test_set.variants:
+            for run in variant.runs:
+                curves.append(
+                    Curve(
+                        name=f"{variant.name}, seed {run.seed}",
+                        dataset=test_set.name,
+                        positive=test_set.positive,
+                        negative=test_set.negative,
+                        score=run.score.tolist(),
+                        actual=run.actual.tolist(),
+                        shown=first and run.path in shown,
+                    )
+                )
+    return curves
+
+
+def _footer(runs: Sequence[FinishedRun]) -> list[str]:
+    versions = {
+        name: sorted({str(run.environment.get(name)) for run in runs})
+        for name in ("beitmed", "torch", "transformers")
+    }
+    used = ", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items())
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    said = [f"Made {today} by beitmed {version('beitmed')} from {len(runs)} runs, with {used}."]
+    if any(len(found) > 1 for found in versions.values()):
+        said.append("The runs were made with different versions, which may explain differences.")
+    return [*said, "For research and teaching. Not a medical device."]

@@ -1,0 +1,118 @@
+"""What a report shows of the images: examples, errors, and test images that training had seen."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from beitmed import data, duplicates, seeds
+from beitmed.config import Config
+from beitmed.data import Data
+from beitmed.errors import UserError
+from beitmed.finished import FinishedRun
+from beitmed.report import drawn
+from beitmed.report.document import Cell, Column, Section, Table
+from beitmed.report.evidence import interval
+from beitmed.report.variants import TestSet
+
+
+def sections(test_set: TestSet, folder: Path, data_root: str | None) -> list[Section]:
+    """The parts that need the data file; where it cannot be had, a section that says why."""
+    found = load(test_set.first, data_root)
+    title = f"{test_set.name}: images"
+    if isinstance(found, str):
+        said = (
+            "Examples, errors as images, and the check for test images that training had seen "
+            f"need the data file: {found}"
+        )
+        return [Section(id=f"images-{test_set.id}", title=title, paragraphs=[said])]
+    parts = [
+        Section(
+            id=f"images-{test_set.id}",
+            title=title,
+            paragraphs=_errors_said(test_set),
+            figures=drawn.images(test_set, found, folder),
+            errors=drawn.errors(test_set, found),
+        )
+    ]
+    if (overlap := _overlap(test_set, found)) is not None:
+        parts.append(overlap)
+    return parts
+
+
+def load(run: FinishedRun, data_root: str | None) -> Data | str:
+    """The data that a run was made from, or the reason for not having it. Downloads nothing."""
+    values = copy.deepcopy(run.config)
+    try:
+        values["data"] |= {"download": False} | ({} if data_root is None else {"root": data_root})
+        loaded = data.load(Config.model_validate(values))
+    except (UserError, ValidationError, KeyError, TypeError) as e:
+        return str(e).partition("\n")[0]
+    if loaded.provenance.get("md5") != run.data.get("md5") or not np.array_equal(
+        loaded.test.labels, run.test.labels
+    ):
+        return "the file that is there is not the one of the runs; name its folder by data.root=..."
+    return loaded
+
+
+def _errors_said(test_set: TestSet) -> list[str]:
+    if not test_set.first.single_label:
+        return []
+    wrong = np.stack([~run.correct for run in test_set.runs])
+    always = int(wrong.all(axis=0).sum())
+    return [
+        f"{always:,} of {test_set.n:,} test images are wrong in every one of the "
+        f"{len(test_set.runs)} runs, {int((~wrong.any(axis=0)).sum()):,} right in every one."
+    ]
+
+
+def _overlap(test_set: TestSet, loaded: Data) -> Section | None:
+    """Test metrics with and without the images that also stand in train or val."""
+    found = duplicates.test_images_seen_before(loaded)
+    size = test_set.first.metrics["size"]
+    kinds = {"the same pixels": found.exact, "the same or nearly": np.union1d(*found)}
+    title = f"{test_set.name}: test images that training had seen"
+    said = [
+        f"At {size} px, {len(found.exact):,} of {test_set.n:,} test images stand in train or val "
+        f"with the same pixels, {len(found.near):,} more nearly so. "
+        "`python -m beitmed.audit` lists them."
+    ]
+    tables = [
+        _without(test_set, what, indices, f"seen-{i}-{test_set.id}")
+        for i, (what, indices) in enumerate(kinds.items())
+        if len(indices) and not (i and not len(found.near))
+    ]
+    return Section(f"seen-{test_set.id}", title, paragraphs=said, tables=tables)
+
+
+def _without(test_set: TestSet, what: str, indices: NDArray[np.int64], name: str) -> Table:
+    kept = np.ones(test_set.n, bool)
+    kept[indices] = False
+    rows: list[Sequence[Cell]] = []
+    for variant in test_set.variants:
+        cells: list[Cell] = [variant.name]
+        if test_set.first.binary:
+            y = test_set.first.actual
+            for chosen in (np.ones_like(kept), kept):
+                cells.append(interval(seeds.auc_summary(y[chosen], variant.scores[:, chosen])))
+        if test_set.first.single_label:
+            for chosen in (np.ones_like(kept), kept):
+                cells.append(interval(seeds.accuracy_summary(variant.correct[:, chosen])))
+        rows.append(cells)
+    measures = [("AUC", test_set.first.binary), ("Accuracy", test_set.first.single_label)]
+    n = [f"all {test_set.n:,}", f"without {len(indices):,}"]
+    return Table(
+        id=name,
+        title=f"{test_set.name}: without the {len(indices):,} test images that stand in train or "
+        f"val ({what})",
+        columns=[
+            Column("Variant"),
+            *(Column(f"{m}, {which}") for m, has in measures if has for which in n),
+        ],
+        rows=rows,
+    )

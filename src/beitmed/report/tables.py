@@ -1,0 +1,195 @@
+"""The report's tables of measured results; no number is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from beitmed.report.document import Cell, Column, Interval, Table, p_value
+from beitmed.report.evidence import Evidence, interval
+from beitmed.report.variants import TestSet
+from beitmed.seeds import Summary
+
+#: metrics.json's names as headings, in a table's order; those of the decision at argmax first.
+_AT_ARGMAX = {
+    "auc": "AUC",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "mcc": "MCC",
+    "average_precision": "Average precision",
+    "brier": "Brier",
+    "ece": "ECE (15 bins)",
+}
+_OTHER_RULES = {
+    "accuracy": "Accuracy at 0.5",
+    "accuracy_val_threshold": "Accuracy, threshold from val",
+    "val_threshold": "That threshold (log odds)",
+    "accuracy_prior_corrected": "Accuracy, prior corrected",
+    "estimated_prior": "Prior estimated on test",
+    "sensitivity_at_val_specificity_95": "Sensitivity, 95 % specificity on val",
+    "specificity_at_val_specificity_95": "Specificity there",
+    "specificity_at_val_sensitivity_95": "Specificity, 95 % sensitivity on val",
+    "sensitivity_at_val_sensitivity_95": "Sensitivity there",
+    "temperature": "Temperature from val",
+    "brier_temperature": "Brier, with temperature",
+    "ece_temperature": "ECE, with temperature",
+}
+
+
+def variants(evidence: Evidence) -> Table:
+    """One row a variant: means over seeds with intervals, and what varies between seeds."""
+    test_set = evidence.test_set
+    measures = [(name, of) for name, of in _measures(evidence) if of is not None]
+    columns = [
+        Column("Variant"),
+        Column("Trained on", 0, "images of the train split that were trained on"),
+        Column("Seeds", 0),
+    ]
+    for name, _ in measures:
+        columns += [
+            Column(name, 3, "mean over seeds, 95 % interval"),
+            Column("SD between seeds", 4, f"of the {name}"),
+            Column("SE of the test sample", 4, f"of the mean {name}, the models as trained"),
+        ]
+    rows = [
+        [
+            variant.name,
+            variant.first.metrics["n"]["train"],
+            len(variant.runs),
+            *(
+                cell
+                for _, of in measures
+                for cell in (interval(of[variant.name]), *_spread(of[variant.name]))
+            ),
+        ]
+        for variant in test_set.variants
+    ]
+    methods = sorted({s.interval for _, of in measures for s in of.values() if s.interval})
+    return Table(
+        id=f"variants-{test_set.id}",
+        title=f"{test_set.name}: variants on {test_set.n:,} test images",
+        columns=columns,
+        rows=rows,
+        notes=[
+            *_positive_class(test_set),
+            f"Intervals: {', '.join(methods)}. With one seed they cover the choice of test images "
+            "only, with several also that of the seeds.",
+            "The order of rows is that of the settings, not of merit.",
+        ],
+    )
+
+
+def _measures(evidence: Evidence) -> list[tuple[str, dict[str, Summary] | None]]:
+    return [("AUC", evidence.auc), ("Accuracy", evidence.accuracy)]
+
+
+def _spread(summary: Summary) -> tuple[Cell, Cell]:
+    return summary.sd, summary.test_se
+
+
+def _positive_class(test_set: TestSet) -> list[str]:
+    if not test_set.first.binary:
+        return []
+    y = test_set.first.actual
+    return [
+        f'Positive class: "{test_set.positive}" ({int(y.sum()):,} test images); the other: '
+        f'"{test_set.negative}" ({int((~y).sum()):,}).'
+    ]
+
+
+def seeds(evidence: Evidence, rules: bool) -> Table:
+    """One row a run, its metrics with 95 % intervals; `rules` for those beyond argmax."""
+    test_set = evidence.test_set
+    found: dict[str, None] = {}
+    for run in test_set.runs:
+        found |= dict.fromkeys(run.metrics["test"])
+    known = _OTHER_RULES if rules else _AT_ARGMAX
+    names = [name for name in known if name in found]
+    if not test_set.first.binary and not rules:
+        names = [name for name in found if "/" not in name]  # by class: they are in metrics.json
+    rows: list[Sequence[Cell]] = []
+    for variant in test_set.variants:
+        for run in variant.runs:
+            cells = [_estimate(run.metrics["test"].get(name)) for name in names]
+            rows.append([variant.name, run.seed, *cells])
+    kind = "rules" if rules else "runs"
+    what = "other decision rules and calibration" if rules else "every run"
+    return Table(
+        id=f"{kind}-{test_set.id}",
+        title=f"{test_set.name}: {what}",
+        columns=[
+            Column("Variant"),
+            Column("Seed", 0),
+            *(Column(known.get(name, name.replace("_", " "))) for name in names),
+        ],
+        rows=rows,
+        notes=[
+            *_positive_class(test_set),
+            "95 % intervals of single runs cover the choice of test images only. Methods and n of "
+            "each are in the runs' metrics.json. ECE has no interval: it is biased upwards, so "
+            "metrics.json gives the range that perfect calibration would show."
+            if not rules
+            else "Thresholds and temperature are fitted on the validation split; the prior is "
+            "estimated from the test scores without their labels. Fitted numbers count as fixed.",
+        ],
+    )
+
+
+def _estimate(values: dict[str, Cell] | None) -> Interval | None:
+    if values is None:
+        return None
+    numbers = [values.get(key) for key in ("value", "ci_low", "ci_high")]
+    value, low, high = (x if isinstance(x, float | int) else None for x in numbers)
+    reason = values.get("reason")
+    return Interval(value, low, high, str(reason) if value is None else None)
+
+
+def pairs(evidence: Evidence) -> Table | None:
+    """Every pair of variants: differences with intervals, p, and p adjusted after Holm."""
+    if not evidence.pairs:
+        return None
+    test_set, rows = evidence.test_set, []
+    with_auc = evidence.auc is not None
+    for pair in evidence.pairs:
+        cells: list[Cell] = [pair.first, pair.second]
+        if pair.auc is not None:
+            cells += [interval(pair.auc), _p(pair.auc.p), _p(pair.auc_p)]
+        cells += [interval(pair.accuracy), _p(pair.accuracy.p), _p(pair.accuracy_p)]
+        rows.append(cells)
+    tests = sorted({pair.accuracy.test or "none" for pair in evidence.pairs})
+    p_columns = [
+        Column("p", 4, "two-sided"),
+        Column("adjusted p", 4, f"after Holm, for {len(rows)} pairs"),
+    ]
+    auc = [Column("Difference of AUC", 3, "first less second, 95 % interval"), *p_columns]
+    return Table(
+        id=f"pairs-{test_set.id}",
+        title=f"{test_set.name}: pairs of variants on the same {test_set.n:,} test images",
+        columns=[
+            Column("First"),
+            Column("Second"),
+            *(auc if with_auc else []),
+            Column("Difference of accuracy", 3, "first less second, 95 % interval"),
+            *p_columns,
+        ],
+        rows=rows,
+        notes=[
+            *(["AUC: paired DeLong test, with the variance between seeds."] if with_auc else []),
+            f"Accuracy: {' and '.join(tests)}, which takes the models as trained.",
+            "Adjusted p are for all pairs of this table and one measure. Intervals are not "
+            "adjusted.",
+        ],
+    )
+
+
+def _p(p: float | None) -> Cell:
+    return None if p is None else max(p, 1e-4)
+
+
+def readable_p(p: float | None) -> str:
+    """A p-value in a sentence."""
+    return "undefined" if p is None else p_value(p)

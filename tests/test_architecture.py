@@ -22,8 +22,9 @@ LAYERS = [
         "model",
         "artifacts",
         "feature_store",
+        "seeds",
     },
-    {"metrics", "data", "weights"},
+    {"metrics", "data", "weights", "comparisons"},
     {"trainer", "plots", "trunk_features"},
     {"record"},
     {"pipeline"},
@@ -41,7 +42,8 @@ CONFINED = {
 }
 WITHOUT_TORCH = {"errors", "config", "cli", "train", "prepare", "artifacts", "metrics", "estimates",
                  "calibration", "intervals", "phantom", "sampling", "data", "plots",
-                 "medmnist_files", "hub", "feature_store", "features", "locks"}  # fmt: skip
+                 "medmnist_files", "hub", "feature_store", "features", "locks", "seeds",
+                 "comparisons"}  # fmt: skip
 
 
 def imports(module: str) -> tuple[set[str], set[str]]:

@@ -21,6 +21,8 @@ Bools = NDArray[np.bool_]
 Statistic = Callable[[Floats], Floats]
 
 LEVEL = 0.95
+#: Normal quantile of a two-sided interval at `LEVEL`.
+Z = float(norm.isf((1 - LEVEL) / 2))
 #: Cases per class that the jackknife of `bca` leaves out singly; a larger class is grouped.
 JACKKNIFE_GROUPS = 1000
 #: Elements per block of weights (8 bytes each), which bounds the memory of `bca`.
@@ -55,24 +57,37 @@ def mean_of_two_proportions(k1: int, n1: int, k2: int, n2: int) -> tuple[float, 
     return max(0.0, float(low)), min(1.0, float(high))
 
 
-def delong(y: Bools, score: Floats) -> tuple[float, float]:
-    """Return (AUC, its DeLong variance); a tied pair counts one half.
+def placements(y: Bools, score: Floats) -> tuple[Floats, Floats]:
+    """Return the share of the other class that each case is ranked right against, a tie one half.
 
-    y [n] is true for the class that a high score [n] speaks for; both classes are present.
-    The variance is NaN where a class has a single case.
-    Source: DeLong et al. 1988, Biometrics 44:837, by the midranks of Sun and Xu 2014,
-    IEEE Signal Process. Lett. 21:1389.
+    y [n] is true for the class that a high score [..., n] speaks for; both classes are present.
+    Of the two results, [..., positives] and [..., negatives], each has the AUC as its mean: they
+    are the structural components of DeLong et al. 1988, Biometrics 44:837, by the midranks of Sun
+    and Xu 2014, IEEE Signal Process. Lett. 21:1389.
     """
-    pos, neg = score[y], score[~y]
-    assert pos.size and neg.size
-    rank = rankdata(np.concatenate([pos, neg]))
-    # Share of the other class that each case is ranked right against.
-    v_pos = (rank[: pos.size] - rankdata(pos)) / neg.size
-    v_neg = 1 - (rank[pos.size :] - rankdata(neg)) / pos.size
-    if min(pos.size, neg.size) < 2:
-        return float(v_pos.mean()), float("nan")
-    variance = v_pos.var(ddof=1) / pos.size + v_neg.var(ddof=1) / neg.size
-    return float(v_pos.mean()), float(variance)
+    pos, neg = score[..., y], score[..., ~y]
+    n_pos, n_neg = pos.shape[-1], neg.shape[-1]
+    assert n_pos and n_neg
+    rank = rankdata(np.concatenate([pos, neg], axis=-1), axis=-1)
+    v_pos = (rank[..., :n_pos] - rankdata(pos, axis=-1)) / n_neg
+    return v_pos, 1 - (rank[..., n_pos:] - rankdata(neg, axis=-1)) / n_pos
+
+
+def delong_variance(v_pos: Floats, v_neg: Floats) -> Floats:
+    """Return the variance of an AUC from its `placements`, NaN where a class has a single case."""
+    n_pos, n_neg = v_pos.shape[-1], v_neg.shape[-1]
+    if min(n_pos, n_neg) < 2:
+        return np.full(v_pos.shape[:-1], np.nan)
+    return np.asarray(v_pos.var(axis=-1, ddof=1) / n_pos + v_neg.var(axis=-1, ddof=1) / n_neg)
+
+
+def delong(y: Bools, score: Floats) -> tuple[float, float]:
+    """Return (AUC, its DeLong variance) of y [n] and score [n] as in `placements`.
+
+    The variance is NaN where a class has a single case.
+    """
+    v_pos, v_neg = placements(y, score)
+    return float(v_pos.mean()), float(delong_variance(v_pos, v_neg))
 
 
 def newcombe_auc(auc: float, n_pos: int, n_neg: int) -> tuple[float, float]:
@@ -105,10 +120,16 @@ def auc_interval(y: Bools, score: Floats) -> tuple[float, float, str]:
     no interval; `newcombe_auc` stands in and is named as the method.
     """
     auc, variance = delong(y, score)
+    return auc_limits(auc, variance, int(y.sum()), int((~y).sum()))
+
+
+def auc_limits(
+    auc: float, variance: float, n_pos: int, n_neg: int, quantile: float = Z
+) -> tuple[float, float, str]:
+    """Return (low, high, method) as `auc_interval`, from a variance and a quantile for it."""
     if not variance > 1e-20 or not 0 < auc < 1:
-        low, high = newcombe_auc(auc, int(y.sum()), int((~y).sum()))
-        return low, high, "Newcombe score"
-    half = norm.isf((1 - LEVEL) / 2) * np.sqrt(variance) / (auc * (1 - auc))
+        return *newcombe_auc(auc, n_pos, n_neg), "Newcombe score"
+    half = quantile * np.sqrt(variance) / (auc * (1 - auc))
     return float(expit(logit(auc) - half)), float(expit(logit(auc) + half)), "logit DeLong"
 
 

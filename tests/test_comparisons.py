@@ -1,0 +1,332 @@
+"""Summaries over seeds and pairs of variants: other implementations, hand-made, simulated."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from beitmed import intervals
+from beitmed.comparisons import (
+    accuracy_differences,
+    auc_differences,
+    holm,
+    resolution,
+    sign_flip,
+)
+from beitmed.seeds import TEST_AND_SEEDS, TEST_ONLY, accuracy_summary, auc_summary
+
+BREAST = np.repeat([True, False], [42, 114])
+
+
+def scores(rng, y=BREAST, *, seeds=1, area=0.9, tau=0.0, common=0.8, shared=None, ties=False):
+    """Scores [seeds, n] whose models have the AUC `area` on average over an endless test set.
+
+    `tau` is how far training moves a model, `common` the share of an image's noise that all models
+    have alike (`shared` [n], so that variants may agree).
+    """
+    shared = rng.normal(size=y.size) if shared is None else shared
+    separation = stats.norm.ppf(area) * np.sqrt(2 + tau**2) + tau * rng.normal(size=(seeds, 1))
+    noise = np.sqrt(common) * shared + np.sqrt(1 - common) * rng.normal(size=(seeds, y.size))
+    result = separation * y + noise
+    return np.round(result, 0 if ties else 12)
+
+
+def correctness(rng, n=156, *, seeds=1, accuracy=0.9, tau=0.0, common=0.6, shared=None):
+    """As `scores`, of models that are right on a share `accuracy` of images on average."""
+    shared = rng.normal(size=n) if shared is None else shared
+    level = stats.norm.ppf(accuracy) * np.sqrt(1 + tau**2) + tau * rng.normal(size=(seeds, 1))
+    return level + np.sqrt(common) * shared + np.sqrt(1 - common) * rng.normal(size=(seeds, n)) > 0
+
+
+def of_one(first, second, y=BREAST):
+    (found,) = auc_differences(y, {"a": np.atleast_2d(first), "b": np.atleast_2d(second)}).values()
+    return found
+
+
+def of_two(first, second):
+    (found,) = accuracy_differences({"a": first, "b": second}).values()
+    return found
+
+
+def naive_kernel(y, s):
+    """1, 1/2 or 0 for each positive [rows] and negative [columns] of one model's scores."""
+    pos, neg = s[y][:, None], s[~y][None, :]
+    return (pos > neg) + (pos == neg) / 2
+
+
+def naive_covariance(y, models):
+    """DeLong's covariance of the AUCs of models [m, n], straight from the paper."""
+    kernels = [naive_kernel(y, s) for s in models]
+    v10 = np.array([k.mean(axis=1) for k in kernels])
+    v01 = np.array([k.mean(axis=0) for k in kernels])
+    return np.cov(v10) / y.sum() + np.cov(v01) / (~y).sum()
+
+
+# --- Placements
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_placements_are_the_means_of_the_kernel(ties):
+    s = scores(np.random.default_rng(0), seeds=3, ties=ties)
+    v_pos, v_neg = intervals.placements(BREAST, s)
+    assert v_pos.shape == (3, 42) and v_neg.shape == (3, 114)
+    for row, pos, neg in zip(s, v_pos, v_neg, strict=True):
+        kernel = naive_kernel(BREAST, row)
+        np.testing.assert_allclose(pos, kernel.mean(axis=1), rtol=0, atol=1e-14)
+        np.testing.assert_allclose(neg, kernel.mean(axis=0), rtol=0, atol=1e-14)
+
+
+def test_placements_by_hand():
+    y = np.array([True, False, True, False])
+    v_pos, v_neg = intervals.placements(y, np.array([2.0, 1.0, 1.0, 3.0]))
+    assert v_pos.tolist() == [0.5, 0.25]  # above one of two; tied with one, below the other
+    assert v_neg.tolist() == [0.75, 0.0]
+
+
+# --- One variant
+
+
+def test_single_seed_has_the_interval_of_a_single_run():
+    s = scores(np.random.default_rng(1))
+    found = auc_summary(BREAST, s)
+    area, variance = intervals.delong(BREAST, s[0])
+    assert (found.low, found.high, found.interval) == intervals.auc_interval(BREAST, s[0])
+    assert (found.mean, found.values) == (area, (area,))
+    assert found.test_se == pytest.approx(np.sqrt(variance))
+    assert (found.sd, found.seed_se, found.covers) == (None, None, TEST_ONLY)
+
+
+def test_seeds_as_readers_of_obuchowski_and_rockette():
+    """Variance (SD^2 + S Cov2) / S and Hillis's degrees of freedom, from naive covariances."""
+    s = scores(np.random.default_rng(2), seeds=4, tau=0.5)
+    found, covariance = auc_summary(BREAST, s), naive_covariance(BREAST, s)
+    sd2 = np.var([naive_kernel(BREAST, x).mean() for x in s], ddof=1)
+    cov2 = covariance[~np.eye(4, dtype=bool)].mean()
+    variance, df = (sd2 + 4 * cov2) / 4, (sd2 + 4 * cov2) ** 2 / (sd2**2 / 3)
+    assert sd2 > np.diag(covariance).mean() - cov2  # seeds matter, nothing is cut at 0
+    scale = found.mean * (1 - found.mean)
+    half = stats.t.isf(0.025, df) * np.sqrt(variance) / scale
+    logit = np.log(found.mean / (1 - found.mean))
+    assert found.low == pytest.approx(1 / (1 + np.exp(half - logit)), rel=1e-9)
+    assert found.high == pytest.approx(1 / (1 + np.exp(-half - logit)), rel=1e-9)
+    assert found.covers == TEST_AND_SEEDS
+    assert found.sd == pytest.approx(np.sqrt(sd2)) and found.seed_se == pytest.approx(found.sd / 2)
+    assert found.test_se == pytest.approx(np.sqrt(covariance.mean()))
+
+
+def test_equal_seeds_say_no_more_than_one():
+    s = scores(np.random.default_rng(3))
+    one, three = auc_summary(BREAST, s), auc_summary(BREAST, s.repeat(3, axis=0))
+    assert (three.low, three.high) == pytest.approx((one.low, one.high), rel=1e-12)
+    assert three.sd == pytest.approx(0, abs=1e-15)
+    c = correctness(np.random.default_rng(3))
+    one, three = accuracy_summary(c), accuracy_summary(c.repeat(3, axis=0))
+    assert (three.low, three.high) == pytest.approx((one.low, one.high), rel=1e-12)
+    assert [one.low, one.high] == pytest.approx([float(x) for x in intervals.wilson(c.sum(), 156)])
+
+
+def test_perfect_models():
+    s = np.stack([BREAST * 2.0, BREAST * 3.0])
+    found = auc_summary(BREAST, s)
+    assert (found.mean, found.high, found.interval) == (1.0, 1.0, "Newcombe score")
+    assert 0.9 < found.low < 1 and found.test_se is None and found.covers == TEST_ONLY
+    right = accuracy_summary(np.ones((3, 156), bool))
+    assert (right.mean, right.high) == (1.0, 1.0)
+    assert right.low == pytest.approx(float(intervals.wilson(156, 156)[0]))
+    wrong = accuracy_summary(np.zeros((3, 156), bool))
+    assert (wrong.mean, wrong.low) == (0.0, 0.0)
+
+
+def test_accuracy_interval_does_not_leap_at_the_first_error():
+    c = np.ones((5, 156), bool)
+    none = accuracy_summary(c)
+    c[0, 0] = False
+    one = accuracy_summary(c)
+    assert none.low - 0.005 < one.low < none.low and one.mean < one.high < 1
+
+
+@pytest.mark.parametrize(
+    ("y", "lacking"), [(np.ones(5, bool), "negative"), (np.zeros(5, bool), "positive")]
+)
+def test_absent_class_is_a_reason(y, lacking):
+    s = np.arange(10.0).reshape(2, 5)
+    found = auc_summary(y, s)
+    assert found.mean is None and found.reason == f"the test set has no {lacking} case"
+    difference = of_one(s, s, y)
+    assert (difference.value, difference.p) == (None, None)
+    assert difference.reason == found.reason
+
+
+def test_class_of_one_image():
+    y = np.array([True, False, False, False])
+    s = np.array([[2.0, 1, 3, 0], [2, 1, 0, 3]])
+    found = auc_summary(y, s)
+    assert (found.interval, found.covers, found.test_se) == ("Newcombe score", TEST_ONLY, None)
+    difference = of_one(s, s[:, ::-1], y)
+    assert difference.value is not None and difference.p is None
+    assert "two images of each class" in difference.reason
+
+
+# --- AUC in pairs
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_paired_delong_agrees_with_the_paper(ties):
+    rng = np.random.default_rng(4)
+    a, b = scores(rng, ties=ties), scores(rng, area=0.8, ties=ties)
+    found, covariance = of_one(a, b), naive_covariance(BREAST, np.concatenate([a, b]))
+    value = naive_kernel(BREAST, a[0]).mean() - naive_kernel(BREAST, b[0]).mean()
+    se = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert found.value == pytest.approx(value, rel=1e-12)
+    assert found.p == pytest.approx(2 * stats.norm.sf(abs(value) / se), rel=1e-9)
+    assert (found.low, found.high) == pytest.approx((value - 1.959964 * se, value + 1.959964 * se))
+    assert found.covers == found.p_covers == TEST_ONLY
+
+
+def test_pair_of_several_seeds_against_naive_covariances():
+    """Cov2 of each variant, less twice the mean covariance across, plus SD^2/S of each."""
+    rng = np.random.default_rng(5)
+    shared = rng.normal(size=156)
+    a = scores(rng, seeds=3, tau=0.6, shared=shared)
+    b = scores(rng, seeds=2, tau=0.6, shared=shared, area=0.8)
+    found, c = of_one(a, b), naive_covariance(BREAST, np.concatenate([a, b]))
+    areas = [naive_kernel(BREAST, s).mean() for s in (*a, *b)]
+    sd2 = np.var(areas[:3], ddof=1), np.var(areas[3:], ddof=1)
+    cov2 = c[:3, :3][~np.eye(3, dtype=bool)].mean(), c[3, 4]
+    variance = sd2[0] / 3 + sd2[1] / 2 + sum(cov2) - 2 * c[:3, 3:].mean()
+    df = variance**2 / ((sd2[0] / 3) ** 2 / 2 + (sd2[1] / 2) ** 2 / 1)
+    value = np.mean(areas[:3]) - np.mean(areas[3:])
+    assert found.p == pytest.approx(2 * stats.t.sf(abs(value) / np.sqrt(variance), df), rel=1e-9)
+    half = stats.t.isf(0.025, df) * np.sqrt(variance)
+    assert (found.low, found.high) == pytest.approx((value - half, value + half))
+    assert found.covers == TEST_AND_SEEDS
+
+
+def test_what_a_pair_covers_depends_on_its_seeds():
+    rng = np.random.default_rng(6)
+    one, two = scores(rng, seeds=1), scores(rng, seeds=2)
+    assert of_one(two, one).covers == f"{TEST_AND_SEEDS} of the first only"
+    assert of_one(one, two).covers == f"{TEST_AND_SEEDS} of the second only"
+
+
+def test_pair_without_variance():
+    s = scores(np.random.default_rng(7))
+    same = of_one(s, np.exp(s))  # another scale, the same ranks
+    assert (same.value, same.p, same.low, same.high) == (0.0, 1.0, None, None)
+    assert "alike" in same.reason
+    perfect, tied = BREAST * 1.0, np.zeros(156)
+    assert of_one(perfect, 2 * perfect).p == 1.0
+    constant = of_one(perfect, tied)
+    assert (constant.value, constant.p) == (0.5, None) and "no variance" in constant.reason
+
+
+def test_pairs_are_named_in_order_and_signed():
+    rng = np.random.default_rng(8)
+    s = {"low": scores(rng, area=0.7), "high": scores(rng, area=0.95), "mid": scores(rng, area=0.8)}
+    found = auc_differences(BREAST, s)
+    assert list(found) == [("low", "high"), ("low", "mid"), ("high", "mid")]
+    for (a, b), difference in found.items():
+        alone = of_one(s[a], s[b])
+        assert difference.value == alone.value
+        assert difference.p == pytest.approx(alone.p, rel=1e-9)
+    assert found["low", "high"].value < 0 < found["high", "mid"].value
+    assert auc_differences(BREAST, {"one": s["low"]}) == {} == accuracy_differences({})
+
+
+# --- Accuracy in pairs
+
+
+def test_single_seeds_are_mcnemar_and_bonett_price():
+    rng = np.random.default_rng(9)
+    for _ in range(20):
+        a, b = correctness(rng), correctness(rng, accuracy=0.85)
+        found = of_two(a, b)
+        only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+        table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
+        assert found.p == pytest.approx(mcnemar(table, exact=True).pvalue, rel=0, abs=1e-12)
+        assert (found.only_first, found.only_second) == (only_a, only_b)
+        assert (found.test, found.p_covers, found.covers) == ("exact McNemar", TEST_ONLY, TEST_ONLY)
+        # Bonett and Price 2012, equation 8.
+        p, q = (only_a + 1) / 158, (only_b + 1) / 158
+        half = 1.959964 * np.sqrt((p + q - (p - q) ** 2) / 158)
+        assert (found.low, found.high) == pytest.approx((p - q - half, p - q + half))
+        assert found.value == pytest.approx((only_a - only_b) / 156)
+
+
+@pytest.mark.parametrize("wins", [0, 1, 40, 300, 620])
+def test_sign_flip_of_units_is_the_binomial(wins):
+    d = np.repeat([1, -1, 0], [wins, 624 - wins, 30])
+    expected = min(1.0, 2 * stats.binom.cdf(min(wins, 624 - wins), 624, 0.5))
+    assert sign_flip(d) == pytest.approx(expected, rel=0, abs=1e-12)
+    assert sign_flip(7 * d) == sign_flip(d)
+
+
+@pytest.mark.parametrize("seeds", [(2, 2), (3, 3), (2, 3), (1, 3)])
+def test_sign_flip_agrees_with_every_assignment(seeds):
+    rng = np.random.default_rng(10)
+    signs = np.array(list(product([1, -1], repeat=11)))
+    for _ in range(10):
+        a, b = (rng.random((s, 11)) < p for s, p in zip(seeds, (0.8, 0.5), strict=True))
+        mean = a.mean(axis=0) - b.mean(axis=0)
+        expected = np.mean(np.abs(signs @ mean) >= abs(mean.sum()) - 1e-9)
+        found = of_two(a, b)
+        assert found.p == pytest.approx(expected, rel=0, abs=1e-12)
+        assert (found.test, found.p_covers) == ("exact sign flip", TEST_ONLY)
+        assert found.covers != TEST_ONLY and found.only_first is None
+
+
+def test_sign_flip_by_hand():
+    assert sign_flip(np.array([2, 1])) == pytest.approx(0.5)  # 3 and -3 of 3, 1, -1, -3
+    assert sign_flip(np.array([2, -1])) == pytest.approx(1.0)
+    assert sign_flip(np.array([0, 0])) == sign_flip(np.array([1, -1])) == 1.0
+    assert sign_flip(np.ones(200, int)) == 2.0**-199  # below what the FFT resolves
+
+
+def test_accuracy_pair_that_nothing_tells_apart():
+    c = correctness(np.random.default_rng(11))
+    found = of_two(c, c)
+    assert (found.value, found.p, found.only_first, found.only_second) == (0.0, 1.0, 0, 0)
+    assert found.low == -found.high < 0 and "tells the two apart" in found.reason
+
+
+# --- Many pairs
+
+
+def test_holm_agrees_with_statsmodels_and_passes_none_through():
+    p = np.random.default_rng(12).random(30) ** 3
+    expected = multipletests(p, method="holm")[1]
+    assert holm(p.tolist()) == pytest.approx(expected.tolist(), rel=1e-12)
+    assert holm([0.04, None, 0.01, 0.03]) == [0.06, None, 0.03, 0.06]
+    assert holm([None]) == [None] and holm([]) == [] and holm([0.6, 0.9]) == [1.0, 1.0]
+
+
+def test_resolution_is_the_median_half_width():
+    rng = np.random.default_rng(13)
+    s = {str(k): scores(rng) for k in range(3)} | {"0 again": None}
+    s["0 again"] = s["0"]
+    found = auc_differences(BREAST, s)
+    halves = [(d.high - d.low) / 2 for d in found.values() if d.low is not None]
+    assert len(halves) == 5
+    assert resolution(found.values()) == sorted(halves)[2]
+    assert resolution([found["0", "0 again"]]) is None
+
+
+def test_two_hundred_variants_of_five_seeds():
+    rng = np.random.default_rng(14)
+    y = np.repeat([True, False], [390, 234])
+    shared = rng.normal(size=624)
+    s = {f"v{k}": scores(rng, y, seeds=5, tau=0.1, shared=shared) for k in range(200)}
+    c = {k: (v > 1) == y for k, v in s.items()}
+    by_auc, by_accuracy = auc_differences(y, s), accuracy_differences(c)
+    assert len(by_auc) == len(by_accuracy) == 19_900
+    chosen = [("v0", "v1"), ("v3", "v150"), ("v198", "v199")]
+    for a, b in chosen:
+        assert by_auc[a, b].p == pytest.approx(of_one(s[a], s[b], y).p, rel=1e-9)
+        assert by_accuracy[a, b].p == of_two(c[a], c[b]).p
+    adjusted = holm([d.p for d in by_auc.values()])
+    assert all(q >= d.p for q, d in zip(adjusted, by_auc.values(), strict=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
@@ -24,6 +26,8 @@ from beitmed.metrics import Estimate, binary_labels, finite_scores
 
 WIDTH = 3.3  # inches: one column of a two-column page
 FULL_WIDTH = 6.9  # both columns
+FPR_LABEL = "False positive rate (1 − specificity)"
+TPR_LABEL = "True positive rate (sensitivity)"
 #: Of every figure; for `matplotlib.style.context(["default", STYLE])`.
 STYLE = {
     "font.size": 7.5,
@@ -98,10 +102,7 @@ def roc(
     its interval; `operating_point` is the (fpr, tpr) of argmax, None to leave it out. `title` and
     `positive_name` are shown as they are, without mathematical markup.
     """
-    positives = int(np.sum(np.asarray(labels) == 1))
-    sizes = [f"n\u00a0=\u00a0{count}" for count in (positives, np.size(score) - positives)]
-    caption = f"Positive: {positive_name} ({sizes[0]}); negative: {sizes[1]}"
-    heading = f"{wrapped(title, 46)}\n{wrapped(caption, 50)}"
+    heading = f"{wrapped(title, 46)}\n{wrapped(case_counts(labels, positive_name), 50)}"
     with matplotlib.style.context(["default", STYLE]):
         height = WIDTH + 0.68 + 0.14 * len(heading.splitlines())
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
@@ -120,19 +121,23 @@ def _draw_roc(
     operating_point: tuple[float, float] | None,
 ) -> None:
     fpr, tpr, _ = roc_points(labels, score)
-    grid = np.linspace(0, 1, 401)
-    low, high = roc_band(labels, score, grid)
     axes.plot(fpr, tpr, "k-", label=auc_label(auc), clip_on=False, zorder=3)
-    shade = axes.fill_between(grid, low, high, step="mid", color="0.85", linewidth=0)
-    shade.set_label("95 % band, pointwise")
+    draw_band(axes, labels, score, color="0.85", linewidth=0, label="95 % band, pointwise")
     axes.plot([0, 1], [0, 1], color="0.45", linestyle="--", linewidth=0.8, label="Chance")
     if operating_point is not None:
         x, y = operating_point
         (ring,) = axes.plot([x], [y], "ko", markersize=5, mfc="w", clip_on=False, zorder=4)
         ring.set_label(f"Argmax: sensitivity {y:.3f}, specificity {1 - x:.3f}")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xlabel("False positive rate (1 − specificity)")
-    axes.set_ylabel("True positive rate (sensitivity)")
+    axes.set_xlabel(FPR_LABEL)
+    axes.set_ylabel(TPR_LABEL)
+
+
+def draw_band(axes: Axes, labels: ArrayLike, score: ArrayLike, **look: Any) -> None:
+    """Shade the band of `roc_band` over the whole width of a ROC plot."""
+    grid = np.linspace(0, 1, 401)
+    low, high = roc_band(labels, score, grid)
+    axes.fill_between(grid, low, high, step="mid", **look)
 
 
 def history(path_stem: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, Path]:
@@ -146,7 +151,7 @@ def history(path_stem: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, P
     with matplotlib.style.context(["default", STYLE]):
         figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         losses, scores = figure.subplots(2, sharex=True)
-        for key, (panel, name, look) in _LINES.items():
+        for key, (panel, name, look) in HISTORY_LINES.items():
             values = [np.nan if row[key] is None else row[key] for row in rows]
             every = 1 + len(rows) // 30
             (losses, scores)[panel].plot(epochs, values, label=name, markevery=every, **look)
@@ -164,12 +169,19 @@ def history(path_stem: Path, rows: Sequence[Mapping[str, Any]]) -> tuple[Path, P
 _SOLID = {"color": "black", "marker": "o", "markersize": 2.5}
 _BROKEN = {"color": "0.45", "marker": "s", "markersize": 2.5, "linestyle": "--"}
 #: Field of a row: panel, name in the legend, look (told apart by dash and marker, not by colour).
-_LINES: dict[str, tuple[int, str, dict[str, Any]]] = {
+HISTORY_LINES: dict[str, tuple[int, str, dict[str, Any]]] = {
     "train_loss": (0, "Training", _BROKEN),
     "val_loss": (0, "Validation", _SOLID),
     "val_auc": (1, "AUC", _SOLID),
     "val_accuracy": (1, "Accuracy", _BROKEN),
 }
+
+
+def case_counts(labels: ArrayLike, positive_name: str) -> str:
+    """Return which class is positive, and how many cases each class has, as a caption says it."""
+    positives = int(np.sum(np.asarray(labels) == 1))
+    sizes = [f"n\u00a0=\u00a0{count}" for count in (positives, np.size(labels) - positives)]
+    return f"Positive: {positive_name} ({sizes[0]}); negative: {sizes[1]}"
 
 
 def auc_label(auc: Estimate) -> str:
@@ -182,9 +194,23 @@ def auc_label(auc: Estimate) -> str:
 
 
 def wrapped(text: str, width: int) -> str:
-    """Return at most 7 lines of this many letters, without the control characters XML forbids."""
-    plain = "".join(c if c.isprintable() or c == "\u00a0" else " " for c in text)
-    return textwrap.fill(plain, width, max_lines=7, placeholder=" …", break_on_hyphens=False)
+    """Return at most 7 lines of this many letters, as `plain` gives them."""
+    return textwrap.fill(plain(text), width, max_lines=7, placeholder=" …", break_on_hyphens=False)
+
+
+def plain(text: str) -> str:
+    """Return the text without the control characters that XML forbids.
+
+    A letter that the figures' font lacks (DejaVu Sans, which comes with matplotlib: no emoji, no
+    Chinese) becomes "□", which is also what would be drawn, after a warning for each.
+    """
+    letters = (c if c.isprintable() or c == "\u00a0" else " " for c in text)
+    return "".join(c if ord(c) in _drawable() else "□" for c in letters)
+
+
+@cache
+def _drawable() -> frozenset[int]:
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
 def write(figure: Figure, path_stem: Path) -> tuple[Path, Path]:

@@ -22,26 +22,29 @@ LAYERS = [
         "model",
         "artifacts",
         "feature_store",
+        "near_duplicates",
     },
     {"metrics", "data", "weights"},
-    {"trainer", "plots", "trunk_features"},
-    {"record"},
+    {"trainer", "plots", "trunk_features", "duplicates", "split_checks"},
+    {"record", "audit_findings", "audit_plots"},
     {"pipeline"},
-    {"train", "prepare", "features"},
+    {"train", "prepare", "features", "audit"},
 ]
 # What only the named modules may import.
 CONFINED = {
-    "hydra": {"train", "prepare", "features", "cli"},
+    "hydra": {"train", "features", "cli"},
     "omegaconf": {"train", "config", "cli"},
     "medmnist": {"medmnist_files"},
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "audit_plots"},
     "huggingface_hub": {"hub"},
     "pooch": {"medmnist_files"},
     "filelock": {"locks"},
 }
 WITHOUT_TORCH = {"errors", "config", "cli", "train", "prepare", "artifacts", "metrics", "estimates",
                  "calibration", "intervals", "phantom", "sampling", "data", "plots",
-                 "medmnist_files", "hub", "feature_store", "features", "locks"}  # fmt: skip
+                 "medmnist_files", "hub", "feature_store", "features", "locks", "duplicates",
+                 "near_duplicates", "split_checks", "audit_findings", "audit_plots",
+                 "audit"}  # fmt: skip
 
 
 def imports(module: str) -> tuple[set[str], set[str]]:

@@ -8,10 +8,14 @@ import re
 import sys
 from collections.abc import Callable
 
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from beitmed import config
+from beitmed.config import Config
 from beitmed.errors import UserError
 
 
@@ -40,6 +44,18 @@ def guarded(command: Callable[[], int]) -> int:
         print("beitmed: interrupted; the same command goes on where it was.", file=sys.stderr)
         return 130
     return 2
+
+
+def configurations(overrides: list[str]) -> list[Config]:
+    """Every configuration that the overrides stand for; values separated by commas are all taken.
+
+    Raises what `guarded` makes a message of.
+    """
+    # The grammar and the product of Hydra's own multirun, so that all commands read the same.
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+        return [config.resolve(compose("config", overrides=list(job))) for job in jobs]
 
 
 def _console() -> None:

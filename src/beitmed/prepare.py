@@ -12,11 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
-from beitmed import cli, config
+from beitmed import cli
 from beitmed.config import BackboneConfig, Config
 from beitmed.errors import UserError
 
@@ -28,14 +24,6 @@ class Row(NamedTuple):
     state: str
     where: str
     problem: str | None = None
-
-
-def _configurations(overrides: list[str]) -> list[Config]:
-    # The grammar and the product of Hydra's own multirun, so that both commands read the same.
-    parsed = OverridesParser.create().parse_overrides(overrides)
-    [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        return [config.resolve(compose("config", overrides=list(job))) for job in jobs]
 
 
 def _data(cfg: Config) -> Row:
@@ -83,7 +71,7 @@ def _prepare() -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
-    configurations = _configurations(arguments)
+    configurations = cli.configurations(arguments)
     data = {(c.dataset.name, c.size): c for c in configurations}
     backbones = {c.backbone.name: c.backbone for c in configurations}
     rows = [*map(_data, data.values()), *map(_weights, backbones.values())]

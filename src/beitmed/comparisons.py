@@ -77,7 +77,8 @@ def auc_differences(y: Bools, scores: Mapping[str, Floats]) -> dict[Pair, Differ
     names = list(combinations(scores, 2))
     reason = one_class(y)
     if reason:
-        return dict.fromkeys(names, Difference(*[None] * 8, reason=reason))
+        lacking = Difference(None, None, None, None, None, None, None, None, reason)
+        return dict.fromkeys(names, lacking)
     if not names:
         return {}
     spreads, pos, neg = zip(*(auc_spread(y, s) for s in scores.values()), strict=True)

@@ -38,11 +38,11 @@ _ROUNDING = 1e-12
 class Difference:
     """First less second variant: the difference, its 95 % interval and a two-sided p.
 
-    `covers` is the sources of variation in the interval, `p_covers` those in p: the test of two
-    accuracies takes the models as trained, even where the interval covers seeds. `interval` and
-    `test` name the methods. `only_first` and `only_second` count the images that one variant alone
-    gets right (accuracies, one seed each). What is undefined is None and `reason` says why; it
-    also says why p is 1 where nothing varies.
+    `covers` is the sources of variation in the interval, `p_covers` those in p. `interval` and
+    `test` name the methods. Of accuracies, `p_models` is an exact p that takes the models as
+    trained, and `only_first` and `only_second` count the images that one variant alone gets right
+    (one seed each). What is undefined is None and `reason` says why; it also says why p is 1 where
+    nothing varies.
     """
 
     value: float | None
@@ -56,6 +56,7 @@ class Difference:
     reason: str | None
     only_first: int | None = None
     only_second: int | None = None
+    p_models: float | None = None
 
     def __post_init__(self) -> None:
         known = [x for x in (self.value, self.low, self.high, self.p) if x is not None]
@@ -123,12 +124,12 @@ def accuracy_differences(correct: Mapping[str, Bools]) -> dict[Pair, Difference]
     Bonett and Price 2012, J. Educ. Behav. Stat. 37:479: two images are added, one that only the
     first variant gets right and one that only the second does. For several seeds an image counts
     with its difference of mean correctness, and what training adds (`seeds.Spread`) joins the
-    variance, with the t quantile of `seeds.degrees`. p is that of `sign_flip`, for single seeds
-    McNemar's exact test: it covers test sampling only, the models as trained. Of variants that
-    differ by nothing but their seeds it calls far more than 5 % different where training moves
-    accuracy as much as the test images do (simulated at 156 images and 3 seeds: 20 %); there the
-    interval decides. All seeds count, at the least common multiple of two different numbers of
-    them, so these should be small.
+    variance, with the t quantile of `seeds.degrees`.
+    p is McNemar's exact one for single seeds, else that of the interval. `p_models` is `sign_flip`
+    at any number of seeds (at the least common multiple of two different ones, so these should be
+    small): of variants that differ by nothing but their seeds it calls far more than 5 % different
+    where training moves accuracy as much as the test images do (simulated at 156 images and 3
+    seeds: 20 %), so it says nothing about what another training would give.
     """
     names = list(combinations(correct, 2))
     if not names:
@@ -145,20 +146,23 @@ def accuracy_differences(correct: Mapping[str, Bools]) -> dict[Pair, Difference]
     variance = (squares / (n + 2) - centre**2) / (n + 2) + seed
     half = quantile(variance, doubt) * np.sqrt(variance)
     limits = np.maximum(centre - half, -1).tolist(), np.minimum(centre + half, 1).tolist()
+    wald = 2 * t.sf(np.abs(centre) / np.sqrt(variance), degrees(variance, doubt))
     covers = _covers(spreads, first, second)
-    rows = zip(names, (summed / n).tolist(), *limits, covers, first, second, strict=True)
+    columns = [(summed / n).tolist(), *limits, wald.tolist(), covers]
+    rows = zip(names, *columns, first, second, strict=True)
     result = {}
-    for pair, value, low, high, covered, a, b in rows:
+    for pair, value, low, high, p, covered, a, b in rows:
         common = math.lcm(counts[a], counts[b])
         d = hits[a] * (common // counts[a]) - hits[b] * (common // counts[b])
-        single = common == 1
+        single, p_models = common == 1, sign_flip(d)
         result[pair] = Difference(
-            value, low, high, sign_flip(d), covered, TEST_ONLY,
+            value, low, high, p_models if single else p, covered, covered,
             interval="Bonett-Price" if single else "Bonett-Price over seeds",
-            test="exact McNemar" if single else "exact sign flip",
+            test="exact McNemar" if single else "Bonett-Price over seeds",
             reason=None if d.any() else "no test image tells the two apart, so p is 1 untested",
             only_first=int((d > 0).sum()) if single else None,
             only_second=int((d < 0).sum()) if single else None,
+            p_models=p_models,
         )  # fmt: skip
     return result
 

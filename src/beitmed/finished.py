@@ -83,7 +83,7 @@ class FinishedRun:
 
     @cached_property
     def correct(self) -> Bools:
-        """Whether argmax is right for a test image, [n]; a tie is the first class, as in metrics."""
+        """Whether argmax is right for a test image, [n]; a tie is the first class."""
         result: Bools = self.test.logits.argmax(axis=1) == self.test.labels
         return result
 

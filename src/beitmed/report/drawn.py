@@ -75,9 +75,7 @@ def _first(test_set: TestSet) -> tuple[Sequence[Variant], str]:
     return shown, f" (the first {len(shown)} of {len(test_set.variants)} variants)"
 
 
-def _forest(
-    evidence: Evidence, name: str, summaries: dict[str, Summary], folder: Path
-) -> Figure:
+def _forest(evidence: Evidence, name: str, summaries: dict[str, Summary], folder: Path) -> Figure:
     test_set = evidence.test_set
     which = 0 if name == "AUC" else 1
     rows = []

@@ -87,7 +87,7 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
         rows.append(_measured(variant, measured[variant.name], notes))
     for row in published:
         if row["source"] == _BENCHMARK:
-            name = f"{row['method']} ({row['size']})" if "ResNet" in row["method"] else row["method"]
+            name = row["method"] + (f" ({row['size']})" if "ResNet" in row["method"] else "")
             mark = _note(notes, f"Published: {row['source']}; {row['protocol']}. Not run here.")
             auc, accuracy = float(row["test_auc"]), float(row["test_acc"])
             rows.append([f"{name} {mark}", "published", auc, *[None] * 3, accuracy, *[None] * 3])

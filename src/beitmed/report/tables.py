@@ -158,7 +158,8 @@ def pairs(evidence: Evidence) -> Table | None:
         cells: list[Cell] = [pair.first, pair.second]
         if pair.auc is not None:
             cells += [interval(pair.auc), _p(pair.auc.p), _p(pair.auc_p)]
-        cells += [interval(pair.accuracy), _p(pair.accuracy.p), _p(pair.accuracy_p)]
+        accuracy = pair.accuracy
+        cells += [interval(accuracy), _p(accuracy.p), _p(pair.accuracy_p), _p(accuracy.p_models)]
         rows.append(cells)
     tests = sorted({pair.accuracy.test or "none" for pair in evidence.pairs})
     p_columns = [
@@ -175,11 +176,19 @@ def pairs(evidence: Evidence) -> Table | None:
             *(auc if with_auc else []),
             Column("Difference of accuracy", 3, "first less second, 95 % interval"),
             *p_columns,
+            Column(
+                "p of these models",
+                4,
+                "exact, for these models as trained: McNemar's test, "
+                "over several seeds its extension by sign flips",
+            ),
         ],
         rows=rows,
         notes=[
             *(["AUC: paired DeLong test, with the variance between seeds."] if with_auc else []),
-            f"Accuracy: {' and '.join(tests)}, which takes the models as trained.",
+            f"Accuracy: {' and '.join(tests)}.",
+            "The last column takes the models as trained. Where there are several seeds it says "
+            "nothing about what another training would give, and no conclusion is drawn from it.",
             "Adjusted p are for all pairs of this table and one measure. Intervals are not "
             "adjusted.",
         ],

@@ -429,7 +429,7 @@ def test_class_counts_draw_shares_of_each_split_with_hatches(tmp_path, monkeypat
 
 @pytest.mark.parametrize("text", [*HOSTILE, "breast_28_full_beit_large_5_seed42_ab12cd34", "a b"])
 def test_fitted_text_is_no_wider_and_no_longer_than_asked(text):
-    for inches, lines in ((0.4, 1), (1.0, 2), (6.0, 4)):
+    for inches, lines in ((0.12, 1), (0.4, 1), (1.0, 2), (6.0, 4)):
         rows = layout.fitted(text, inches, lines=lines, size=7).split("\n")
         assert len(rows) <= lines
         assert all(layout.width_of(row, 7) <= inches for row in rows)
@@ -441,3 +441,5 @@ def test_fitted_text_keeps_what_fits_and_both_ends_of_what_does_not():
     short = [layout.fitted(name, 1.5) for name in names]
     assert short[0] != short[1]
     assert all(s.startswith("breast") and s.endswith("ab12") and "…" in s for s in short)
+    assert layout.fitted("a" * 3000 + "the end", 4).endswith("the end")
+    assert len(layout.fitted("abcdefgh", 0.12, size=7)) <= 3

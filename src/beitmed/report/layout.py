@@ -124,11 +124,12 @@ def fitted(text: str, inches: float, *, lines: int = 1, size: float = 7.5) -> st
 
     What is too long is cut in its middle: names of runs often differ at their ends only.
     """
-    whole = " ".join(filter(None, plain(text).split(" ")))[:2000]
+    whole = " ".join(filter(None, plain(text).split(" ")))
+    whole = whole if len(whole) <= 2000 else whole[:1000] + whole[-1000:]
     keep = len(whole)
     while True:
-        tail = keep // 3
-        cut = whole if keep == len(whole) else f"{whole[: keep - tail]}…{whole[-tail:]}"
+        head, tail = keep - keep // 3, len(whole) - keep // 3
+        cut = whole if keep == len(whole) else f"{whole[:head]}…{whole[tail:]}"
         rows = _broken(cut, inches, size)
         if len(rows) <= lines or keep <= 3:
             return "\n".join(rows[:lines])
@@ -137,7 +138,7 @@ def fitted(text: str, inches: float, *, lines: int = 1, size: float = 7.5) -> st
 
 def _broken(text: str, inches: float, size: float) -> list[str]:
     """Return lines of at most this width; a word is broken only where it is wider than a line."""
-    letters = max(1, len(text))
+    letters = 1 + int(inches * 72 / size * 4)  # no letter is narrower than a quarter of its size
     while True:
         rows = textwrap.wrap(text, letters, break_on_hyphens=False)
         widest = max(rows, key=lambda row: width_of(row, size), default="")

@@ -209,8 +209,8 @@ class Audit:
         for (a, b), n in self._across().items():
             if n["pairs"]:
                 yield (
-                    f"  exact duplicates across splits: {_plural(n['pairs'], 'pair')} of {a} and {b} "
-                    f"({_plural(n['first'], 'image')} of {a}, {n['second']:,} of {b})"
+                    f"  exact duplicates across splits: {_plural(n['pairs'], 'pair')} of {a} and "
+                    f"{b} ({_plural(n['first'], 'image')} of {a}, {n['second']:,} of {b})"
                 )
         yield (
             f"  near duplicates, pairs (r ≥ {near_duplicates.MIN_CORRELATION}): "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.stats import chi2
@@ -53,9 +55,7 @@ def test_more_classes_have_pearsons_test():
 def test_few_cases_in_more_classes_are_permuted():
     [shift, _] = split_checks.class_shifts(data_of([4, 0, 1], [5, 5, 5], [0, 4, 1]))
     assert "9,999 permutations" in shift.test
-    # Of the 10!/(4! 4! 2!) / ... tables with these margins, by enumeration of multinomial draws:
-    from itertools import combinations
-
+    # Every way to put five of the ten cases into the first split is equally likely.
     labels = np.array([0] * 4 + [1] * 4 + [2] * 2)
 
     def statistic(chosen: tuple[int, ...]) -> float:

@@ -37,19 +37,25 @@ def _strict(arguments: list[str]) -> bool:
     return values[-1:] == ["true"]
 
 
-def _audit_one(cfg: Config) -> Audit:
+def _audit_one(cfg: Config, folder: Path) -> Audit:
     if cfg.data.limit is not None:
         raise UserError(
             f"data.limit: found {cfg.data.limit}; an audit looks at whole splits, so that its "
             "indices are those of the file: set data.limit=null"
         )
-    return Audit(cfg, data.load(cfg))
+    loaded = data.load(cfg)
+    try:  # before the search, which can take minutes
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise disk_error(e, folder) or e from e
+    audit = Audit(cfg, loaded)
+    _write(audit, folder)
+    return audit
 
 
 def _write(audit: Audit, folder: Path) -> None:
     """Write the audit's files, `audit.json` last."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         pictured, total = audit.pictured(audit_plots.SHOWN)
         if pictured:
             splits = audit.data.splits
@@ -92,8 +98,7 @@ def _audit() -> int:
     for cfg in configurations.values():
         folder = Path(cfg.output_dir).expanduser() / "audit" / f"{cfg.dataset.name}_{cfg.size}"
         try:
-            audit = _audit_one(cfg)
-            _write(audit, folder)
+            audit = _audit_one(cfg, folder)
         except UserError as e:
             problems.append(str(e))
             continue

@@ -93,7 +93,9 @@ class Audit:
 
     def _near(self) -> Iterator[Finding]:
         for pair in self.duplicates.near:
-            yield from self._pair("near", pair.first, pair.second, round(1 - pair.correlation, 6))
+            # Rounding can take the correlation of equal windows past 1.
+            distance = max(0.0, round(1 - pair.correlation, 6))
+            yield from self._pair("near", pair.first, pair.second, distance)
 
     def _empty(self) -> Iterator[Finding]:
         for name, split in self.data.splits.items():
@@ -209,8 +211,8 @@ class Audit:
         for (a, b), n in self._across().items():
             if n["pairs"]:
                 yield (
-                    f"  exact duplicates across splits: {_plural(n['pairs'], 'pair')} of {a} and {b} "
-                    f"({_plural(n['first'], 'image')} of {a}, {n['second']:,} of {b})"
+                    f"  exact duplicates across splits: {_plural(n['pairs'], 'pair')} of {a} and "
+                    f"{b} ({_plural(n['first'], 'image')} of {a}, {n['second']:,} of {b})"
                 )
         yield (
             f"  near duplicates, pairs (r ≥ {near_duplicates.MIN_CORRELATION}): "

@@ -240,7 +240,7 @@ def test_the_numbers_at_every_threshold_are_those_of_scikit_learn(open_page, exa
             assert values == wanted, (curve.name, threshold)
     view.fill("#page_number", "0.5")
     assert "n/a" in view.inner_text("#page_numbers tbody")
-    assert "tied: 1 cases without a score are left out." in view.inner_text("#page_unscored")
+    assert "tied: cases without a score, left out: 1." in view.inner_text("#page_unscored")
 
 
 @pytest.mark.browser
@@ -510,7 +510,7 @@ def test_a_thousand_curves_and_a_large_table_stay_usable(open_page, tmp_path):
       }
       return (performance.now() - started) / 100;
     }"""
-    assert view.evaluate(moving) < 200  # ms a step, layout included; 10 to 20 on a free core
+    assert view.evaluate(moving) < 500  # ms a step, layout included; 58 measured on a busy machine
     view.fill("#page_filter", "run0999")
     assert view.locator("#page_runs li:visible").count() == 1
     view.click("text=Choose none")

@@ -206,7 +206,7 @@
     const lacking = runs.filter((run) => run.unscored);
     $("page_unscored").hidden = !lacking.length;
     $("page_unscored").textContent = lacking.map((run) =>
-      `${run.name}: ${run.unscored} cases without a score are left out.`).join(" ");
+      `${run.name}: cases without a score, left out: ${run.unscored}.`).join(" ");
   }
 
   function setThreshold(value) {

@@ -6,6 +6,7 @@ Nothing here reaches a network, and nothing of the project's own code is replace
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,15 +28,24 @@ from beitmed import config
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "medmnist"
 REAL_DATA_MUST_RUN = os.environ.get("BEITMED_REQUIRE_REAL_DATA") == "1"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+CHROMIUM_MUST_RUN = os.environ.get("BEITMED_REQUIRE_BROWSER") == "1"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skip = pytest.mark.skip(reason="real MedMNIST files (../shared/medmnist) are not here")
+    no_browser = pytest.mark.skip(reason="no Chromium is installed")
     for item in items:
         if "real_data" in item.keywords:
             item.user_properties.append(("real_data", "yes"))  # for CI: were they run?
             if not REAL_DATA.is_dir() and not REAL_DATA_MUST_RUN:
                 item.add_marker(skip)
+        if "browser" in item.keywords:
+            item.user_properties.append(("browser", "yes"))
+            if CHROMIUM is None and not CHROMIUM_MUST_RUN:
+                item.add_marker(no_browser)
 
 
 def resolve(*overrides: str) -> config.Config:

@@ -24,12 +24,19 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_code_and_every_yaml_and_nothing_else(wheel):
+def test_the_wheel_holds_the_code_the_page_and_every_yaml_and_nothing_else(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
-    code = {f"beitmed/{p.name}" for p in (REPOSITORY / "src" / "beitmed").glob("*.py")}
+    source = REPOSITORY / "src"
+    kinds = (".py", ".jinja", ".css", ".js")
+    code = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.suffix in kinds}
     conf = REPOSITORY / "conf"
     yaml = {f"beitmed/conf/{p.relative_to(conf).as_posix()}" for p in conf.rglob("*.yaml")}
     assert names == code | yaml
+
+
+def test_the_wheel_holds_what_a_report_page_is_made_of(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"beitmed/report/page.{kind}" for kind in ("html.jinja", "css", "js")} <= names
 
 
 def test_the_installed_wheel_runs_from_an_empty_folder(wheel, tmp_path):

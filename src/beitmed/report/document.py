@@ -1,12 +1,15 @@
 """What a report consists of, without any format: the waist between the evidence and its pages.
 
 Left of it numbers are computed, right of it they are only set: HTML, Markdown, CSV and LaTeX show
-the same cells. All text is plain, never markup; the writers escape it.
+the same cells. All text is plain, never markup; the writers escape it. An id is a plain word
+(a-z, 0-9, -), names files and anchors, and is given once.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under columns; `id` names its files and is a plain word (a-z, 0-9, -)."""
+    """Rows of cells under columns; the first cell of a row says what the row is of."""
 
     id: str
     title: str
@@ -46,11 +49,15 @@ class Table:
 
     def __post_init__(self) -> None:
         assert all(len(row) == len(self.columns) for row in self.rows), self.id
+        assert all(isinstance(cell, Cell) for row in self.rows for cell in row), self.id
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that lies beside the report as `<stem>.png` and `<stem>.svg`."""
+    """A figure that lies in the report's folder, which `stem` is relative to (or lies in).
+
+    As `<stem>.png` and `<stem>.svg`.
+    """
 
     id: str
     title: str
@@ -58,22 +65,32 @@ class Figure:
     stem: Path
     notes: Sequence[str] = ()
 
+    def file(self, folder: Path, kind: str) -> Path:
+        """Where the figure lies, as "png" or "svg"."""
+        stem = folder / self.stem
+        return stem.with_name(f"{stem.name}.{kind}")  # not with_suffix: a stem may hold a dot
+
 
 @dataclass(frozen=True)
 class Curve:
     """One run's test cases, for the page's threshold slider.
 
-    score [n] is the log odds of the positive class, in the order of the test split; actual [n] is
-    true for the positive class.
+    score [n] is the log odds of the positive class, in the order of the test split, None where it
+    is undefined; actual [n] is true for the positive class. A score at the threshold is called
+    class 0 (`calibration.decide`): `tie_positive` says that this is the positive class.
     """
 
     name: str
     dataset: str
     positive: str
     negative: str
-    score: Sequence[float]
+    score: Sequence[float | None]
     actual: Sequence[bool]
     shown: bool = False  # before the reader chooses
+    tie_positive: bool = False
+
+    def __post_init__(self) -> None:
+        assert len(self.score) == len(self.actual), self.name
 
 
 @dataclass(frozen=True)
@@ -112,19 +129,37 @@ class Document:
     problems: Sequence[str] = ()  # folders that could not be read, and why
     footer: Sequence[str] = field(default_factory=tuple)
 
+    def __post_init__(self) -> None:
+        ids = Counter(s.id for s in self.sections)
+        ids.update(table.id for table in self.tables)
+        ids.update(figure.id for s in self.sections for figure in s.figures)
+        assert all(n == 1 and re.fullmatch("[a-z0-9-]+", name) for name, n in ids.items()), ids
+
     @property
     def tables(self) -> list[Table]:
         return [table for section in self.sections for table in section.tables]
+
+
+# Control characters, lone surrogates (from file names that are no text), and the marks that turn
+# the direction of what follows: shown they would hide, reorder or break what stands around them.
+_UNSHOWN = re.compile(
+    "[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]"
+)
+
+
+def plain(string: str) -> str:
+    """Text that every format can show: each character that cannot be shown becomes U+FFFD."""
+    return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[\t\r\n]+", " ", string))
 
 
 def text(cell: Cell, digits: int = 3) -> str:
     """A cell as a reader sees it: `0.910 [0.867, 0.953]`, `n/a`, `yes`, `1,234`."""
     if isinstance(cell, Interval):
         if cell.value is None:
-            return "n/a" if cell.reason is None else f"n/a ({cell.reason})"
+            return "n/a" if cell.reason is None else plain(f"n/a ({cell.reason})")
         if cell.low is None or cell.high is None:
-            return f"{cell.value:.{digits}f}"
-        return f"{cell.value:.{digits}f} [{cell.low:.{digits}f}, {cell.high:.{digits}f}]"
+            return f"{cell.value:z.{digits}f}"
+        return f"{cell.value:z.{digits}f} [{cell.low:z.{digits}f}, {cell.high:z.{digits}f}]"
     if cell is None:
         return ""
     if isinstance(cell, bool):
@@ -132,8 +167,51 @@ def text(cell: Cell, digits: int = 3) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     if isinstance(cell, float):
-        return "n/a" if math.isnan(cell) else f"{cell:.{digits}f}"
-    return cell
+        return "n/a" if math.isnan(cell) else f"{cell:z.{digits}f}"
+    return plain(cell)
+
+
+_PRINTED_NUMBER = re.compile(r"([<>≤≥]?)\s*([-−+]?(?:\d[\d,]*)?\.?\d+)\s*%?")
+
+
+def number(cell: Cell) -> float | None:
+    """The number that a cell is sorted by, None if it holds none; `< 0.001` is just below that."""
+    if isinstance(cell, Interval):
+        return cell.value
+    if isinstance(cell, str):
+        match = _PRINTED_NUMBER.fullmatch(cell.strip())
+        if match is None:
+            return None
+        value = float(match[2].replace(",", "").replace("−", "-"))
+        return math.nextafter(value, {"<": -math.inf, ">": math.inf}.get(match[1], value))
+    return None if cell is None or math.isnan(cell) else float(cell)
+
+
+def columns_of_numbers(table: Table) -> list[bool]:
+    """Whether a column holds numbers (and gaps) only, so that it is set flush right."""
+    columns = zip(*table.rows, strict=True) if table.rows else [()] * len(table.columns)
+    return [
+        any(number(cell) is not None for cell in column)
+        and not any(isinstance(cell, bool) for cell in column)
+        and all(number(cell) is not None or is_empty(cell) for cell in column)
+        for column in columns
+    ]
+
+
+def is_empty(cell: Cell) -> bool:
+    """Whether a cell holds nothing to sort by: no text, or a number that is undefined."""
+    return number(cell) is None and (not isinstance(cell, str) or cell.strip() in ("", "n/a", "–"))
+
+
+ROWS_SHOWN = 200  # of a table, in HTML and Markdown; the CSV and LaTeX files hold all
+
+
+def rows_left_out(table: Table) -> str | None:
+    """The sentence that says where the rows are that a page does not show."""
+    if len(table.rows) <= ROWS_SHOWN:
+        return None
+    shown, all_rows = f"{ROWS_SHOWN:,}", f"{len(table.rows):,}"
+    return f"The first {shown} of {all_rows} rows; all are in tables/{table.id}.csv."
 
 
 def p_value(p: float) -> str:

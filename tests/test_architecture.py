@@ -23,25 +23,26 @@ LAYERS = [
         "artifacts",
         "feature_store",
     },
-    {"metrics", "data", "weights"},
-    {"trainer", "plots", "trunk_features"},
-    {"record"},
-    {"pipeline"},
-    {"train", "prepare", "features"},
+    {"metrics", "data", "weights", "attention"},
+    {"trainer", "plots", "trunk_features", "trained"},
+    {"record", "attention_figures"},
+    {"pipeline", "explanation"},
+    {"train", "prepare", "features", "explain"},
 ]
 # What only the named modules may import.
 CONFINED = {
     "hydra": {"train", "prepare", "features", "cli"},
     "omegaconf": {"train", "config", "cli"},
     "medmnist": {"medmnist_files"},
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "attention_figures"},
     "huggingface_hub": {"hub"},
     "pooch": {"medmnist_files"},
     "filelock": {"locks"},
 }
 WITHOUT_TORCH = {"errors", "config", "cli", "train", "prepare", "artifacts", "metrics", "estimates",
                  "calibration", "intervals", "phantom", "sampling", "data", "plots",
-                 "medmnist_files", "hub", "feature_store", "features", "locks"}  # fmt: skip
+                 "medmnist_files", "hub", "feature_store", "features", "locks",
+                 "attention_figures", "explanation", "explain"}  # fmt: skip
 
 
 def imports(module: str) -> tuple[set[str], set[str]]:

@@ -6,6 +6,7 @@ what is there: a map that is nearly uniform looks so, and is not stretched until
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from beitmed.plots import FULL_WIDTH, STYLE, wrapped, write
 _ALPHA = 0.72  # of a map over its image: its brightness, not the image's, must tell
 _MARGIN, _GAP = 0.08, 0.06  # inches
 _LINE = 0.115  # inches, of the small print
+_BAR = 0.56  # inches, of a colour bar with its numbers, label and the space below
+_OUTLINED = 1.5  # times the even spread
 _SMALL = 6.5  # points
 _HEADS_PER_LINE = 8
 _COLOURS = matplotlib.colormaps["magma"]
@@ -101,13 +104,14 @@ class Explained:
         """What the maps show, how, and what they cannot show."""
         return (
             f"Self-attention over images of the {self.split} split ({self.chosen}). Maps: "
-            f"{self.shown_rows}. Brightness: share of attention on a patch in %, from 0; the mark "
-            f"on each bar is an even spread over {self.patches} patches and CLS "
-            f"({100 * self.uniform:.2f} %), and lines enclose the patches above it. What falls on "
-            "CLS is no part of a map and stands in brackets. Rollout: the same rows of the product "
-            f"of (mean over heads + identity)/2 over all {self.layers} layers (Abnar and Zuidema "
-            "2020). Attention is not attribution: a map shows where tokens took values from, not "
-            "which pixels decided the class, nor whether they spoke for or against it."
+            f"{self.shown_rows}. Brightness: share of attention on a patch in %, from 0; marked on "
+            f"each bar: an even spread over {self.patches} patches and CLS "
+            f"({100 * self.uniform:.2f} %); lines enclose patches with {_OUTLINED} times that or "
+            "more. What falls on CLS is on no map and stands in brackets. Mean: over the heads. "
+            "Rollout: the same rows of the product of (mean over heads + identity)/2 over all "
+            f"{self.layers} layers (Abnar and Zuidema 2020). Attention is not attribution: a map "
+            "shows where tokens took values from, not which pixels decided the class, nor whether "
+            "they spoke for or against it."
         )
 
     def name(self, i: int) -> str:
@@ -119,11 +123,19 @@ class Explained:
 
 
 class _Page:
-    """A figure on which axes are placed in inches from its upper left corner."""
+    """A figure on which things are placed in inches from its upper left corner.
 
-    def __init__(self, height: float) -> None:
-        self.height = height
-        self.figure = Figure(figsize=(FULL_WIDTH, height))
+    The titles stand on top; then comes `inner` inches of space from `top` on; then the caption.
+    """
+
+    def __init__(self, titles: Sequence[str], inner: float, caption: str) -> None:
+        heading = [line for title in titles for line in _lines(title, 118)]
+        text = textwrap.wrap(caption, 140)  # all of it, however long
+        self.top = _MARGIN + len(heading) * 0.13 + 0.06
+        self.height = self.top + inner + len(text) * _LINE + _MARGIN
+        self.figure = Figure(figsize=(FULL_WIDTH, self.height))
+        self.text(_MARGIN, _MARGIN, "\n".join(heading), 7.5)
+        self.text(_MARGIN, self.top + inner, "\n".join(text))
 
     def axes(self, x: float, y: float, width: float, height: float) -> Axes:
         w, h = FULL_WIDTH, self.height
@@ -141,31 +153,20 @@ def overview(path_stem: Path, explained: Explained) -> tuple[Path, Path]:
     Two images a line; the two scales are shared by all images. Returns the two paths.
     """
     mean, rolled = _Scale.of(explained, explained.mean), _Scale.of(explained, explained.rollout)
-    n = len(explained.indices)
+    names = [_lines(explained.name(i), 64) for i in range(len(explained.indices))]
+    named = max(map(len, names)) * _LINE + 0.03
     side = (FULL_WIDTH - 2 * _MARGIN - 6 * _GAP) / 6
-    lines, heading, line = -(-n // 2), _lines(explained.title, 110), side + 5.2 * _LINE
-    text = wrapped(explained.caption, 132)
-    bars = _MARGIN + len(heading) * 0.14 + lines * line
-    height = bars + 0.62 + (text.count("\n") + 1) * _LINE + _MARGIN
+    lines, step = -(-len(names) // 2), named + side + 2.2 * _LINE
     with matplotlib.style.context(["default", STYLE]):
-        page = _Page(height)
-        page.text(_MARGIN, _MARGIN, "\n".join(heading), 7.5)
-        for i in range(n):
-            x = _MARGIN + (i % 2) * 3 * (side + _GAP) + (i % 2) * _GAP
-            y = _MARGIN + len(heading) * 0.14 + (i // 2) * line
-            page.text(x, y, wrapped(explained.name(i), 62))
-            y += 2.4 * _LINE
-            panels = ((None, None, "Image"), (mean, explained.mean[i], "Mean over heads"),
-                      (rolled, explained.rollout[i], "Rollout"))  # fmt: skip
-            for k, (scale, shares, title) in enumerate(panels):
-                left = x + k * (side + _GAP)
-                _panel(page.axes(left, y, side, side), explained, i, shares, scale)
-                page.text(left, y + side + 0.03, title + _on_cls(shares))
-        third = FULL_WIDTH / 2 - 4 * _MARGIN
-        _bar(page.axes(2 * _MARGIN, bars + 0.06, third, 0.09), mean, "Mean over heads")
-        right = FULL_WIDTH / 2 + 2 * _MARGIN
-        _bar(page.axes(right, bars + 0.06, third, 0.09), rolled, "Rollout")
-        page.text(_MARGIN, bars + 0.6, text)
+        page = _Page([explained.title], lines * step + _BAR, explained.caption)
+        for i, name in enumerate(names):
+            x = _MARGIN + (i % 2) * (3 * side + 4 * _GAP)
+            y = page.top + (i // 2) * step
+            page.text(x, y, "\n".join(name))
+            _three(page, explained, i, (x, y + named, side, side + _GAP), (mean, rolled))
+        wide, y = FULL_WIDTH / 2 - 4 * _MARGIN, page.top + lines * step
+        _bar(page.axes(2 * _MARGIN, y, wide, 0.09), mean, "Mean over heads: ")
+        _bar(page.axes(FULL_WIDTH / 2 + 2 * _MARGIN, y, wide, 0.09), rolled, "Rollout: ")
         return write(page.figure, path_stem)
 
 
@@ -174,38 +175,49 @@ def one_image(path_stem: Path, explained: Explained, i: int) -> tuple[Path, Path
 
     All heads share one scale. Returns the two paths.
     """
-    heads = explained.heads[i]
-    scales = [_Scale.of(explained, s) for s in (explained.mean[i], explained.rollout[i], heads)]
+    heads, large, apart = explained.heads[i], 1.6, 2.5
+    mean, rolled, each = (
+        _Scale.of(explained, shares) for shares in (explained.mean[i], explained.rollout[i], heads)
+    )
     columns = min(_HEADS_PER_LINE, len(heads))
-    large = 1.5
     small = (FULL_WIDTH - 2 * _MARGIN - (_HEADS_PER_LINE - 1) * _GAP) / _HEADS_PER_LINE
-    heading = [*_lines(explained.title, 110), *_lines(explained.name(i), 110)]
-    top = _MARGIN + len(heading) * 0.14 + 0.05
-    below = top + large + 0.72
-    lines = -(-len(heads) // columns)
-    bars = below + lines * (small + 1.5 * _LINE)
-    text = wrapped(explained.caption, 132)
-    height = bars + 0.62 + (text.count("\n") + 1) * _LINE + _MARGIN
+    line, lines = small + 1.6 * _LINE, -(-len(heads) // columns)
+    upper = large + 2.2 * _LINE + _BAR
     with matplotlib.style.context(["default", STYLE]):
-        page = _Page(height)
-        page.text(_MARGIN, _MARGIN, "\n".join(heading), 7.5)
-        step = (FULL_WIDTH - 2 * _MARGIN - large) / 2
-        rows = ((None, None, "Image"), (scales[0], explained.mean[i], "Mean over heads"),
-                (scales[1], explained.rollout[i], "Rollout"))  # fmt: skip
-        for k, (scale, shares, title) in enumerate(rows):
-            x = _MARGIN + k * step
-            _panel(page.axes(x, top, large, large), explained, i, shares, scale)
-            page.text(x, top + large + 0.03, title + _on_cls(shares))
-            if scale is not None:
-                _bar(page.axes(x, top + large + 0.2, large, 0.08), scale, "")
+        inner = upper + lines * line + _BAR
+        page = _Page([explained.title, explained.name(i)], inner, explained.caption)
+        _three(page, explained, i, (_MARGIN, page.top, large, apart), (mean, rolled))
+        for k, scale in enumerate((mean, rolled), start=1):
+            y = page.top + large + 2.2 * _LINE
+            _bar(page.axes(_MARGIN + k * apart, y, large, 0.09), scale, "")
         for k, shares in enumerate(heads):
             x = _MARGIN + (k % columns) * (small + _GAP)
-            y = below + (k // columns) * (small + 1.5 * _LINE)
-            _panel(page.axes(x, y, small, small), explained, i, shares, scales[2])
+            y = page.top + upper + (k // columns) * line
+            _panel(page.axes(x, y, small, small), explained, i, shares, each)
             page.text(x, y + small + 0.02, f"Head {k + 1}{_on_cls(shares)}", 5.5)
-        _bar(page.axes(_MARGIN, bars + 0.06, FULL_WIDTH / 2, 0.09), scales[2], "Heads")
-        page.text(_MARGIN, bars + 0.6, text)
+        y = page.top + upper + lines * line
+        _bar(page.axes(_MARGIN + 0.1, y, FULL_WIDTH / 2, 0.09), each, "Heads: ")
         return write(page.figure, path_stem)
+
+
+def _three(
+    page: _Page,
+    explained: Explained,
+    i: int,
+    place: tuple[float, float, float, float],
+    scales: tuple[_Scale, _Scale],
+) -> None:
+    """The image, its mean over heads and its rollout; place is x, y, side, and from x to x."""
+    x, y, side, step = place
+    for k, (shares, scale, title) in enumerate(
+        (
+            (None, None, f"Image, {explained.images.shape[1]} px"),
+            (explained.mean[i], scales[0], "Mean"),
+            (explained.rollout[i], scales[1], "Rollout"),
+        )
+    ):
+        _panel(page.axes(x + k * step, y, side, side), explained, i, shares, scale)
+        page.text(x + k * step, y + side + 0.03, title + _on_cls(shares))
 
 
 @dataclass(frozen=True)
@@ -239,7 +251,10 @@ def _panel(
             100 * grid, _COLOURS, scale.norm, alpha=_ALPHA, interpolation="nearest",
             extent=(left, left + width, top + height, top),
         )  # fmt: skip
-        edges = np.array(_outline(grid > explained.uniform)).reshape(-1, 2, 2) / explained.side
+        edges = (
+            np.array(_outline(grid >= _OUTLINED * explained.uniform)).reshape(-1, 2, 2)
+            / explained.side
+        )
         lines = LineCollection(list(edges * (width, height) + (left, top)), colors="w")
         lines.set(linewidth=0.5, path_effects=_STROKED)
         axes.add_collection(lines)
@@ -267,8 +282,8 @@ def _bar(axes: Axes, scale: _Scale, what: str) -> None:
     bar.outline.set_linewidth(0.5)
     (mark,) = bar.ax.plot([scale.uniform] * 2, [0, 1], "w-", linewidth=1, scalex=False)
     mark.set_path_effects(_STROKED)
-    label = f"{what}: share of attention (%)" if what else "Share of attention (%)"
-    bar.set_label(f"{label}; mark: even spread, {scale.uniform:.2f}", size=_SMALL, labelpad=1)
+    label = f"{what}share of attention (%)\nmark: even spread, {scale.uniform:.2f}"
+    bar.set_label(label[0].upper() + label[1:], size=_SMALL, labelpad=1)
 
 
 def _on_cls(shares: np.ndarray | None) -> str:

@@ -163,6 +163,8 @@ def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
             rows = list(csv.DictReader(f))
         keys = [key for key in rows[0] if key.startswith("logit_")]
         splits = dict.fromkeys(row["split"] for row in rows)
+        if lacking := {"val", "test"} - splits.keys():
+            raise ValueError(f"it has no rows of {', '.join(sorted(lacking))}")
         labels = {s: np.array([int(r["label"]) for r in rows if r["split"] == s]) for s in splits}
         logits = {
             s: np.array([[float(r[k]) for k in keys] for r in rows if r["split"] == s])

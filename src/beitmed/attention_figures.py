@@ -104,14 +104,14 @@ class Explained:
         """What the maps show, how, and what they cannot show."""
         return (
             f"Self-attention over images of the {self.split} split ({self.chosen}). Maps: "
-            f"{self.shown_rows}. Brightness: share of attention on a patch in %, from 0; marked on "
-            f"each bar: an even spread over {self.patches} patches and CLS "
-            f"({100 * self.uniform:.2f} %); lines enclose patches with {_OUTLINED} times that or "
-            "more. What falls on CLS is on no map and stands in brackets. Mean: over the heads. "
-            "Rollout: the same rows of the product of (mean over heads + identity)/2 over all "
-            f"{self.layers} layers (Abnar and Zuidema 2020). Attention is not attribution: a map "
-            "shows where tokens took values from, not which pixels decided the class, nor whether "
-            "they spoke for or against it."
+            f"{self.shown_rows}. Brightness: share of attention on a patch in %, from 0 (the image "
+            f"shows through); marked on each bar: an even spread over {self.patches} patches "
+            f"and CLS ({100 * self.uniform:.2f} %); lines enclose patches with {_OUTLINED} times "
+            "that or more. What falls on CLS is on no map and stands in brackets. Mean: over the "
+            "heads. Rollout: the same rows of the product of (mean over heads + identity)/2 over "
+            f"all {self.layers} layers (Abnar and Zuidema 2020). Attention is not attribution: "
+            "a map shows where tokens took values from, not which pixels decided the class, nor "
+            "whether they spoke for or against it."
         )
 
     def name(self, i: int) -> str:
@@ -130,7 +130,7 @@ class _Page:
 
     def __init__(self, titles: Sequence[str], inner: float, caption: str) -> None:
         heading = [line for title in titles for line in _lines(title, 118)]
-        text = textwrap.wrap(caption, 140)  # all of it, however long
+        text = textwrap.wrap(caption, 130)  # all of it, however long
         self.top = _MARGIN + len(heading) * 0.13 + 0.06
         self.height = self.top + inner + len(text) * _LINE + _MARGIN
         self.figure = Figure(figsize=(FULL_WIDTH, self.height))

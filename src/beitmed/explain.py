@@ -79,7 +79,7 @@ def _described(
     n, heads, side = len(names), explained.heads.shape[1], explained.side
     return {
         "format": artifacts.FORMAT,
-        "run": explained.title,
+        "title": explained.title,  # the run, and the caveats of its numbers
         "split": explained.split,
         "images_chosen": explained.chosen,
         "layer": explained.layer,

@@ -5,6 +5,7 @@ A run is finished if and only if `metrics.json` is there: it is written last.
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
@@ -151,6 +152,57 @@ def _claim(run: Run, cfg: Config) -> None:
             + "; ".join(differing)
             + ". Set name=... to something else, or delete the folder."
         )
+
+
+#: What may be elsewhere than where a run had it: `key=value` beside the run's folder.
+MOVABLE = ("data.root", "data.download", "data.mirror", "data.allow_unofficial",
+           "backbone.weights", "backbone.revision", "device")  # fmt: skip
+_WORDS = {"true": True, "false": False, "null": None}
+
+
+def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
+    """The configuration of the run in `folder`, checked as one from the command line is.
+
+    changes: `key=value` for keys of `MOVABLE`, where the run has been moved to another machine.
+    Raises UserError if the folder is no run's, if its config.yaml is damaged or of another
+    version, or if a change is not allowed.
+    """
+    file = folder / "config.yaml"
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds {type(values).__name__}, not keys and values")
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise UserError(
+            f"{folder}: is not a run's folder (it has no config.yaml). Give a folder that "
+            "`python -m beitmed.train` made, such as outputs/<run>."
+        ) from e
+    except (OSError, ValueError, yaml.YAMLError) as e:
+        raise UserError(f"{file}: cannot be read ({e}). Restore it, or train the run anew.") from e
+    try:
+        cfg = config.check(values)
+    except UserError as e:
+        raise UserError(
+            f"{file}: was written by another version of beitmed, or changed by hand: {e}"
+        ) from e
+    return config.check(_moved(values, changes)) if changes else cfg
+
+
+def _moved(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    moved = copy.deepcopy(values)
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or key not in MOVABLE:
+            raise UserError(
+                f"{change}: cannot be changed for a run that is there. Allowed: "
+                + ", ".join(f"{key}=..." for key in MOVABLE)
+            )
+        node = moved
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node[parent]
+        node[last] = _WORDS.get(text, text)
+    return moved
 
 
 def _differences(before: Any, now: Any, key: str = "") -> list[str]:

@@ -133,7 +133,7 @@ class CacheConfig(_Strict):
 
 
 class Config(_Strict):
-    """One run. Built by `resolve` only, so that every rule has been checked."""
+    """One run. Built by `resolve` or `check` only, so that every rule has been checked."""
 
     dataset: DatasetConfig
     backbone: BackboneConfig
@@ -270,6 +270,11 @@ def resolve(composed: DictConfig) -> Config:
     except OmegaConfBaseException as e:
         raise UserError(f"configuration: {e}") from e
     assert isinstance(values, dict)
+    return check(values)
+
+
+def check(values: Any) -> Config:
+    """The same for plain values, as a run's own `config.yaml` holds them."""
     try:
         return Config.model_validate(values)
     except ValidationError as e:

@@ -51,3 +51,20 @@ class PixelDataset(Dataset):
             {"pixel_values": p, "labels": int(self.labels[row])}
             for p, row in zip(pixels, rows, strict=True)
         ]
+
+    def batch(self, start: int, stop: int) -> torch.Tensor:
+        """Pixel values of consecutive images [n, 3, h, w]."""
+        items = self.__getitems__(range(start, min(stop, len(self))))
+        return torch.stack([item["pixel_values"] for item in items])
+
+
+def covered(processor: Any, shape: Sequence[int]) -> tuple[float, float]:
+    """Which shares of the height and width of an image [h, w] reach the network, from its centre.
+
+    All of it, unless the checkpoint's processor crops; more than 1 where it pads.
+    """
+    if not processor.do_center_crop:
+        return 1.0, 1.0
+    size, crop = processor.size, processor.crop_size
+    height, width = (size["height"], size["width"]) if processor.do_resize else shape
+    return crop["height"] / height, crop["width"] / width

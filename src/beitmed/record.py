@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from beitmed import artifacts, environment, metrics, model, plots, weights
+from beitmed import artifacts, environment, metrics, model, plots, trained
 from beitmed.artifacts import Run
 from beitmed.config import Config
 from beitmed.data import Data
@@ -149,10 +149,8 @@ def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: 
 
 def _export(cfg: Config, folder: Run, data: Data) -> None:
     # Put together anew, since the trunk may have been released: a saved top must do for that.
-    beit, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
-    network = FreezableBeit(beit, cfg.unfreeze)
+    network, processor = trained.load(cfg, folder.path / "top.safetensors", data.class_names)
     artifacts.require_space(folder.path, 4 * network.count()[1])
-    model.load_top(network, folder.path / "top.safetensors")
     network.model.save_pretrained(folder.path / "huggingface")
     processor.save_pretrained(folder.path / "huggingface")
 

@@ -1,0 +1,254 @@
+"""Attention maps of a finished run: which images, and what its folder says about them.
+
+Whatever can be wrong with the choice is said before torch is imported.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from beitmed import artifacts, attention_figures, data
+from beitmed.artifacts import Run
+from beitmed.attention_figures import Explained
+from beitmed.config import Config
+from beitmed.data import Data
+from beitmed.errors import UserError
+
+log = logging.getLogger(__name__)
+MOST_IMAGES = 48  # of one command
+_AT_ONCE = 8  # images in a pass
+_SPLITS = ("test", "val", "train")
+_ROWS = ("head", "patches", "cls")
+_APART = 0.1  # between logits here and the run's own, beyond what rounded features explain
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which images, and which rows of which layer, as on the command line."""
+
+    images: str = "each:3"
+    split: str = "test"
+    layer: str = "last"
+    rows: str = "head"
+
+    def __post_init__(self) -> None:
+        for key, found, allowed in (
+            ("split", self.split, _SPLITS),
+            ("rows", self.rows, _ROWS),
+        ):
+            if found not in allowed:
+                raise UserError(f"{key}: found {found!r}; allowed: {', '.join(allowed)}")
+        if not re.fullmatch(r"(each|errors):[1-9]\d*|\d+(,\d+)*", self.images):
+            raise UserError(
+                f"images: found {self.images!r}; allowed: indices such as 0,5,9, or each:N for the "
+                "first N of each class, or errors:N for the N errors that the run was most sure of"
+            )
+
+    def number(self, layers: int) -> int:
+        """The layer, from 1."""
+        if self.layer == "last":
+            return layers
+        if not self.layer.isdecimal() or not 1 <= int(self.layer) <= layers:
+            raise UserError(f"layer: found {self.layer!r}; allowed: 1 to {layers}, or last")
+        return int(self.layer)
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A finished run: its configuration, its logits float64 [n, classes] and labels by split."""
+
+    run: Run
+    cfg: Config
+    labels: dict[str, np.ndarray]
+    logits: dict[str, np.ndarray]
+
+
+def explain(
+    folder: Path, choice: Choice | None = None, changes: Sequence[str] = ()
+) -> tuple[Explained, np.ndarray]:
+    """Attention maps of a finished run's images, and the logits [n, classes] of the same pass.
+
+    changes: as for `artifacts.read_config`. Raises UserError where the folder holds no finished
+    run, data or weights are missing or not the run's, or the choice is not in it.
+    """
+    choice = choice or Choice()
+    found = _finished(folder, changes)
+    layer = choice.number(found.cfg.backbone.geometry.num_hidden_layers)
+    if choice.split in found.labels:  # before anything is loaded
+        _select(choice, found, found.labels[choice.split])
+    loaded = data.load(found.cfg)
+    _check_data(found, loaded)
+    split = loaded.splits[choice.split]
+    indices, chosen = _select(choice, found, split.labels)
+    explained, logits = _read(found, loaded, choice, layer, indices, chosen)
+    _compare(found, choice.split, indices, logits)
+    return explained, logits
+
+
+def _read(
+    found: _Finished, loaded: Data, choice: Choice, layer: int, indices: np.ndarray, chosen: str
+) -> tuple[Explained, np.ndarray]:
+    from beitmed import attention, pixels, trained  # torch: seconds, so after the checks
+
+    cfg, split = found.cfg, loaded.splits[choice.split]
+    top = found.run.path / "top.safetensors"
+    device = trained.device(cfg)
+    network, processor = trained.load(cfg, top, loaded.class_names)
+    network.to(device)
+    dataset = pixels.PixelDataset(split.images, split.labels, processor, indices)
+    rows = attention.rows_shown(network, choice.rows)
+    parts = [
+        attention.read(network, dataset.batch(start, start + _AT_ONCE).to(device), layer, rows)
+        for start in range(0, len(indices), _AT_ONCE)
+    ]
+    heads, rollout, logits = (
+        np.concatenate([getattr(part, name).numpy() for part in parts]).astype(np.float64)
+        for name in ("heads", "rollout", "logits")
+    )
+    explained = Explained(
+        title="; ".join([found.run.path.resolve().name, *_caveats(found.run)]),
+        split=choice.split,
+        chosen=chosen,
+        indices=indices,
+        images=split.images[indices],
+        labels=split.labels[indices],
+        predictions=logits.argmax(1),
+        class_names=loaded.class_names,
+        layer=layer,
+        layers=cfg.backbone.geometry.num_hidden_layers,
+        rows=rows,
+        read_by_head=attention.read_by_head(network),
+        heads=heads,
+        rollout=rollout,
+        covered=pixels.covered(processor, split.images.shape[1:3]),
+    )
+    return explained, logits
+
+
+def figure(
+    folder: Path, stem: Path, choice: Choice | None = None, changes: Sequence[str] = ()
+) -> str:
+    """Draw the overview of a finished run's images as `<stem>.png` and `.svg`; the caption.
+
+    For a report; raises UserError as `explain`.
+    """
+    explained, _ = explain(folder, choice, changes)
+    attention_figures.overview(stem, explained)
+    return explained.caption
+
+
+def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
+    cfg = artifacts.read_config(folder, changes)
+    run = Run(folder)
+    if not run.finished:
+        raise UserError(
+            f"{folder}: this run is not finished (it has no metrics.json). Give its training "
+            "command again, which goes on where it was, and then this one."
+        )
+    for name in ("top.safetensors", "predictions.csv", "data.json"):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder / name}: no such file, but a finished run has one. Restore it."
+            )
+    file = folder / "predictions.csv"
+    try:
+        with file.open(newline="", encoding="utf-8") as f:
+            rows = list(csv.DictReader(f))
+        keys = [key for key in rows[0] if key.startswith("logit_")]
+        splits = dict.fromkeys(row["split"] for row in rows)
+        if lacking := {"val", "test"} - splits.keys():
+            raise ValueError(f"it has no rows of {', '.join(sorted(lacking))}")
+        labels = {s: np.array([int(r["label"]) for r in rows if r["split"] == s]) for s in splits}
+        logits = {
+            s: np.array([[float(r[k]) for k in keys] for r in rows if r["split"] == s])
+            for s in splits
+        }
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as e:
+        raise UserError(f"{file}: cannot be read ({e!r}). Restore it, or train anew.") from e
+    return _Finished(run, cfg, labels, logits)
+
+
+def _check_data(found: _Finished, loaded: Data) -> None:
+    recorded = found.run.read_json("data.json") or {}
+    wrong = [
+        f"{key} was {recorded.get(key)!r}, now {value!r}"
+        for key, value in loaded.provenance.items()
+        if recorded.get(key) != value
+    ] or [
+        f"the labels of {name} differ"
+        for name, labels in found.labels.items()
+        if not np.array_equal(labels, loaded.splits[name].labels)
+    ]
+    if wrong:
+        raise UserError(
+            f"{found.run.path}: this run was made from other data: {'; '.join(wrong)}. Give the "
+            "file that it used with data.root=FOLDER."
+        )
+
+
+def _select(choice: Choice, found: _Finished, labels: np.ndarray) -> tuple[np.ndarray, str]:
+    """Indices of the chosen images, and how they were chosen."""
+    kind, colon, number = choice.images.partition(":")
+    if not colon:
+        indices = np.array(list(dict.fromkeys(int(i) for i in choice.images.split(","))))
+        if (outside := indices[indices >= len(labels)]).size:
+            raise UserError(
+                f"images: found {outside[0]}, but {choice.split} has {len(labels)} images; "
+                f"allowed: 0 to {len(labels) - 1}"
+            )
+        how = "named by index"
+    elif kind == "each":
+        per_class = [np.flatnonzero(labels == c)[: int(number)] for c in np.unique(labels)]
+        indices, how = np.concatenate(per_class), f"the first {number} of each class"
+    else:
+        indices = _errors(choice, found)[: int(number)]
+        how = f"the {len(indices)} errors that the run was most sure of"
+    if len(indices) > MOST_IMAGES:
+        raise UserError(
+            f"images: {choice.images} means {len(indices)} images; allowed: at most {MOST_IMAGES} "
+            "in one command"
+        )
+    return indices, how
+
+
+def _errors(choice: Choice, found: _Finished) -> np.ndarray:
+    """The run's errors, by falling margin of the predicted class over the right one."""
+    if choice.split not in found.logits:
+        raise UserError(
+            f"images: found {choice.images} with split={choice.split}, of which the run keeps no "
+            f"predictions; allowed: split={' or '.join(found.logits)}, or indices, or each:N"
+        )
+    labels, logits = found.labels[choice.split], found.logits[choice.split]
+    margin = logits.max(1) - logits[np.arange(len(labels)), labels]
+    wrong = np.flatnonzero(logits.argmax(1) != labels)
+    if not wrong.size:
+        raise UserError(
+            f"images: found {choice.images}, but the run makes no error in {choice.split}; "
+            "allowed here: indices, or each:N"
+        )
+    return wrong[np.argsort(-margin[wrong], kind="stable")]
+
+
+def _compare(found: _Finished, split: str, indices: np.ndarray, logits: np.ndarray) -> None:
+    """Warn where the network that is explained is not quite the one that the run tested."""
+    if split not in found.logits:
+        return
+    apart = np.abs(found.logits[split][indices] - logits).max(1)
+    other = found.logits[split][indices].argmax(1) != logits.argmax(1)
+    for index, distance in zip(indices[other | (apart > _APART)], apart[other | (apart > _APART)],
+                               strict=True):  # fmt: skip
+        log.warning(
+            "Note: logits of %s %d are up to %.2g away from the run's predictions.csv; the figures "
+            "show what the network predicts here, in fp32.", split, index, distance,
+        )  # fmt: skip
+
+
+def _caveats(run: Run) -> list[str]:
+    return list((run.read_json("metrics.json") or {}).get("caveats", []))

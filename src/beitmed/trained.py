@@ -1,0 +1,39 @@
+"""A finished run's network, put together again from its backbone and what it has trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import BaseImageProcessor
+
+from beitmed import model, weights
+from beitmed.config import Config
+from beitmed.errors import UserError
+from beitmed.model import FreezableBeit
+
+
+def load(
+    cfg: Config, top: Path, class_names: tuple[str, ...]
+) -> tuple[FreezableBeit, BaseImageProcessor]:
+    """The network of a run, in eval mode and in main memory, and its image processor.
+
+    top: the run's top.safetensors. Raises UserError where the backbone's weights are missing or
+    not those that the run was trained on, or where `top` is damaged.
+    """
+    beit, processor = weights.load(cfg.backbone, class_names, cfg.seed)
+    network = FreezableBeit(beit, cfg.unfreeze)
+    try:
+        model.load_top(network, top)
+    except SafetensorError as e:
+        raise UserError(f"{top}: cannot be read ({e}). Restore it, or train the run anew.") from e
+    return network.eval(), processor
+
+
+def device(cfg: Config) -> torch.device:
+    """Where to compute; raises UserError if a GPU was asked for and there is none."""
+    there = torch.cuda.is_available()
+    if cfg.device == "cuda" and not there:
+        raise UserError("device: found cuda, but PyTorch sees no GPU here; use auto or cpu.")
+    return torch.device("cuda" if cfg.device != "cpu" and there else "cpu")

@@ -7,7 +7,8 @@ import torch
 from conftest import randomise
 from transformers import BeitConfig, BeitForImageClassification
 
-from beitmed import attention, model
+from beitmed import model
+from beitmed.explain import attention
 from beitmed.model import FreezableBeit
 
 LAYERS, HEADS, SIDE = 4, 2, 3

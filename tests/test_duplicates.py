@@ -10,9 +10,10 @@ from conftest import REAL_DATA, resolve
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from beitmed import data, duplicates, near_duplicates
+from beitmed import data
+from beitmed.audit import duplicates, near_duplicates
 from beitmed.data import Data, Split
-from beitmed.duplicates import Place
+from beitmed.audit.duplicates import Place
 
 
 def pictures(n: int, size: int = 28, seed: int = 0, channels: int = 0) -> np.ndarray:

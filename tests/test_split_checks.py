@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import chi2
 from statsmodels.stats.proportion import proportion_confint
 
-from beitmed import split_checks
+from beitmed.audit import split_checks
 from beitmed.data import Data, Split
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from beitmed import data, duplicates, seeds
+from beitmed import data, seeds
+from beitmed.audit import duplicates
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from beitmed import plots
-from beitmed.duplicates import Place
+from beitmed.audit.duplicates import Place
 
 SHOWN = 24  # pairs that a figure holds at most
 _COLUMNS = 4  # pairs side by side

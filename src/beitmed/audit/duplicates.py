@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from beitmed import near_duplicates
+from beitmed.audit import near_duplicates
 from beitmed.data import Data, Split
 
 Indices = NDArray[np.int64]

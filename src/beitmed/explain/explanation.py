@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from beitmed import artifacts, attention_figures, data
+from beitmed import artifacts, data
 from beitmed.artifacts import Run
-from beitmed.attention_figures import Explained
+from beitmed.explain import figures
+from beitmed.explain.figures import Explained
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
@@ -95,7 +96,8 @@ def explain(
 def _read(
     found: _Finished, loaded: Data, choice: Choice, layer: int, indices: np.ndarray, chosen: str
 ) -> tuple[Explained, np.ndarray]:
-    from beitmed import attention, pixels, trained  # torch: seconds, so after the checks
+    from beitmed import pixels, trained  # torch: seconds, so after the checks
+    from beitmed.explain import attention
 
     cfg, split = found.cfg, loaded.splits[choice.split]
     top = found.run.path / "top.safetensors"
@@ -140,7 +142,7 @@ def figure(
     For a report; raises UserError as `explain`.
     """
     explained, _ = explain(folder, choice, changes)
-    attention_figures.overview(stem, explained)
+    figures.overview(stem, explained)
     return explained.caption
 
 

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from beitmed import duplicates, medmnist_files, near_duplicates, split_checks
+from beitmed import medmnist_files
+from beitmed.audit import duplicates, near_duplicates, split_checks
 from beitmed.config import Config
 from beitmed.data import Data
-from beitmed.duplicates import Place
+from beitmed.audit.duplicates import Place
 
 FORMAT = 1  # of audit.json; a reader refuses what it does not know
 #: What a finding can be. `audit.csv` has a row for each, and `strict` counts these rows.

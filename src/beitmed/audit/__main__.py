@@ -23,8 +23,9 @@ import json
 import sys
 from pathlib import Path
 
-from beitmed import artifacts, audit_plots, cli, data
-from beitmed.audit_findings import KINDS, Audit, Finding
+from beitmed import artifacts, cli, data
+from beitmed.audit import drawn
+from beitmed.audit.findings import KINDS, Audit, Finding
 from beitmed.config import Config
 from beitmed.errors import UserError, disk_error
 
@@ -56,12 +57,12 @@ def _audit_one(cfg: Config, folder: Path) -> Audit:
 def _write(audit: Audit, folder: Path) -> None:
     """Write the audit's files, `audit.json` last."""
     try:
-        pictured, total = audit.pictured(audit_plots.SHOWN)
+        pictured, total = audit.pictured(drawn.SHOWN)
         if pictured:
             splits = audit.data.splits
-            audit_plots.pairs(
+            drawn.pairs(
                 folder / "pairs",
-                [audit_plots.Pictured(*p) for p in pictured],
+                [drawn.Pictured(*p) for p in pictured],
                 total=total,
                 title=audit.title,
                 images={k: s.images for k, s in splits.items()},

@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from beitmed import artifacts, attention_figures, cli, explanation
-from beitmed.attention_figures import Explained
+from beitmed import artifacts, cli
+from beitmed.explain import explanation, figures
+from beitmed.explain.figures import Explained
 from beitmed.errors import UserError, disk_error
-from beitmed.explanation import Choice
+from beitmed.explain.explanation import Choice
 
 
 def write(
@@ -41,10 +42,10 @@ def write(
         # Names say what a figure shows: another choice's figures beside it are not mistaken.
         ending = f"layer{explained.layer}_{explained.rows}"
         overview = f"overview_{explained.split}_{ending}"
-        attention_figures.overview(out / overview, explained)
+        figures.overview(out / overview, explained)
         names = [f"{explained.split}{index:05d}_{ending}" for index in explained.indices]
         for i, name in enumerate(names):
-            attention_figures.one_image(out / name, explained, i)
+            figures.one_image(out / name, explained, i)
         artifacts.write_atomic(out / "attention.npz", _archive(explained))
         text = json.dumps(
             _described(explained, logits, overview, names), indent=2, ensure_ascii=False,

@@ -40,7 +40,7 @@ def explained(n=3, count=16, side=14, names=("malignant", "normal, benign"), **c
 
 def figure_of(monkeypatch, draw):
     seen = []
-    monkeypatch.setattr(attention_figures, "write", lambda figure, stem: seen.append(figure))
+    monkeypatch.setattr(figures, "write", lambda figure, stem: seen.append(figure))
     draw()
     seen[0].draw_without_rendering()
     return seen[0]

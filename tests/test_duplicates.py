@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 
 from beitmed import data
 from beitmed.audit import duplicates, near_duplicates
-from beitmed.data import Data, Split
 from beitmed.audit.duplicates import Place
+from beitmed.data import Data, Split
 
 
 def pictures(n: int, size: int = 28, seed: int = 0, channels: int = 0) -> np.ndarray:

@@ -16,9 +16,11 @@ import yaml
 from conftest import FAST, beitmed, randomise, resolve
 from transformers import BeitConfig, BeitForImageClassification, BeitImageProcessorPil
 
-from beitmed import artifacts, data, explain, explanation, pipeline, weights
+from beitmed import artifacts, data, pipeline, weights
 from beitmed.errors import UserError
-from beitmed.explanation import Choice
+from beitmed.explain import __main__ as command
+from beitmed.explain import explanation
+from beitmed.explain.explanation import Choice
 from beitmed.model import FreezableBeit, load_top
 from beitmed.pixels import PixelDataset
 
@@ -80,7 +82,7 @@ def test_the_command_writes_what_it_says(finished, tmp_path):
             total = npz[name].sum((-1, -2)) + npz[f"{name}_on_cls"]
             assert total == pytest.approx(1, abs=1e-5)
     # Another process gives the same bytes.
-    explain.write(finished, tmp_path / "again", Choice(images="9", layer="7"))
+    command.write(finished, tmp_path / "again", Choice(images="9", layer="7"))
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
@@ -263,7 +265,7 @@ from beitmed import explain
 for arguments in {bad!r}:
     sys.argv = ["explain", *arguments]
     try:
-        explain.main()
+        command.main()
     except SystemExit as e:
         print(e.code, arguments)
 assert "torch" not in sys.modules
@@ -279,7 +281,7 @@ assert "torch" not in sys.modules
 
 def test_a_folder_that_cannot_be_written_is_told(finished):
     with pytest.raises(UserError, match="cannot be written"):
-        explain.write(finished, Path("/dev/null/attention"), Choice(images="0"))
+        command.write(finished, Path("/dev/null/attention"), Choice(images="0"))
 
 
 def test_a_runs_configuration_is_read_back_as_it_was(tmp_path):

@@ -24,10 +24,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_code_the_page_and_every_yaml_and_nothing_else(wheel):
+def test_the_wheel_holds_the_code_its_data_and_every_yaml_and_nothing_else(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
     source = REPOSITORY / "src"
-    kinds = (".py", ".jinja", ".css", ".js")
+    kinds = (".py", ".jinja", ".css", ".js", ".csv")
     code = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.suffix in kinds}
     conf = REPOSITORY / "conf"
     yaml = {f"beitmed/conf/{p.relative_to(conf).as_posix()}" for p in conf.rglob("*.yaml")}

@@ -19,7 +19,7 @@ from beitmed.intervals import Bools, Floats
 from beitmed.metrics import margin
 
 _DEPTH = 3  # of folders under a given one in which runs are looked for
-_OURS = ("report.json", "audit.json", "attention.json")  # folders of other commands
+_OURS = ("contents.json", "audit.json", "attention.json")  # folders of other commands
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 
 from beitmed import artifacts, cli
-from beitmed.explain import explanation, figures
-from beitmed.explain.figures import Explained
 from beitmed.errors import UserError, disk_error
+from beitmed.explain import explanation, figures
 from beitmed.explain.explanation import Choice
+from beitmed.explain.figures import Explained
 
 
 def write(

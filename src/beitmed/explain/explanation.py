@@ -16,11 +16,11 @@ import numpy as np
 
 from beitmed import artifacts, data
 from beitmed.artifacts import Run
-from beitmed.explain import figures
-from beitmed.explain.figures import Explained
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
+from beitmed.explain import figures
+from beitmed.explain.figures import Explained
 
 log = logging.getLogger(__name__)
 MOST_IMAGES = 48  # of one command

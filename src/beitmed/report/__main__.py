@@ -71,9 +71,9 @@ def _report() -> int:
             "no finished run to report. A run is finished when its folder has a metrics.json; "
             "`python -m beitmed.train ...` makes one."
         )
-    with write.report_folder(chosen.to) as folder:
+    with write.replacing(chosen.to) as folder:
         document = sections.build(runs, problems, folder, chosen.data_root, chosen.images)
-        write.document(document, folder)
+        write.write(document, folder)
     for sentence in document.summary:
         log.info("%s", sentence)
     log.info("report: %s", chosen.to / "report.html")

@@ -104,7 +104,7 @@ def _single_runs(evidence: Evidence, folder: Path) -> Section:
     if test_set.first.binary:
         found.append(tables.seeds(evidence, rules=True))
     return Section(
-        id=f"runs-{test_set.id}",
+        id=f"single-{test_set.id}",
         title=f"{test_set.name}: every run",
         tables=found,
         figures=drawn.single_runs(evidence, folder),
@@ -141,6 +141,7 @@ def _curves(test_sets: Sequence[TestSet]) -> list[Curve]:
                         score=run.score.tolist(),
                         actual=run.actual.tolist(),
                         shown=first and run.path in shown,
+                        tie_positive=run.positive == 0,
                     )
                 )
     return curves

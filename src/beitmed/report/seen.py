@@ -76,7 +76,10 @@ def _overlap(test_set: TestSet, loaded: Data) -> Section | None:
     """Test metrics with and without the images that also stand in train or val."""
     found = duplicates.test_images_seen_before(loaded)
     size = test_set.first.metrics["size"]
-    kinds = {"the same pixels": found.exact, "the same or nearly": np.union1d(*found)}
+    kinds = {
+        "the same pixels": found.exact,
+        "the same or nearly": np.union1d(found.exact, found.near),
+    }
     title = f"{test_set.name}: test images that training had seen"
     said = [
         f"At {size} px, {len(found.exact):,} of {test_set.n:,} test images stand in train or val "

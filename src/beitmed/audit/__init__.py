@@ -1,0 +1,1 @@
+"""What is wrong with a dataset before anything is trained: `python -m beitmed.audit`."""

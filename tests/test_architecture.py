@@ -11,20 +11,15 @@ SOURCE = Path(beitmed.__file__).parent
 # A module imports from rows above its own only.
 LAYERS = [
     {"errors"},
-    {"config", "locks", "intervals", "phantom", "sampling", "environment"},
-    {
-        "cli",
-        "estimates",
-        "calibration",
-        "hub",
-        "medmnist_files",
-        "pixels",
-        "model",
-        "artifacts",
-        "feature_store",
-    },
-    {"metrics", "data", "weights"},
+    {"config", "locks", "rows", "intervals", "phantom", "sampling", "environment"},
+    {"cli", "estimates", "calibration", "hub", "pixels", "model", "artifacts", "feature_store"},
+    {"metrics", "npz_rows", "weights", "resampling"},
+    {"multiclass", "medmnist_files"},
+    {"multilabel", "data"},
+    {"evaluation"},
     {"trainer", "plots", "trunk_features"},
+    {"roc_panels"},
+    {"figures"},
     {"record"},
     {"pipeline"},
     {"train", "prepare", "features"},
@@ -34,14 +29,16 @@ CONFINED = {
     "hydra": {"train", "prepare", "features", "cli"},
     "omegaconf": {"train", "config", "cli"},
     "medmnist": {"medmnist_files"},
-    "matplotlib": {"plots"},
+    "matplotlib": {"plots", "roc_panels"},
     "huggingface_hub": {"hub"},
     "pooch": {"medmnist_files"},
     "filelock": {"locks"},
 }
 WITHOUT_TORCH = {"errors", "config", "cli", "train", "prepare", "artifacts", "metrics", "estimates",
                  "calibration", "intervals", "phantom", "sampling", "data", "plots",
-                 "medmnist_files", "hub", "feature_store", "features", "locks"}  # fmt: skip
+                 "medmnist_files", "hub", "feature_store", "features", "locks", "rows", "npz_rows",
+                 "multiclass", "multilabel", "evaluation", "resampling", "roc_panels",
+                 "figures"}  # fmt: skip
 
 
 def imports(module: str) -> tuple[set[str], set[str]]:

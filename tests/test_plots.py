@@ -67,7 +67,7 @@ def draw_roc(stem, **changes):
 def figure_of(monkeypatch, draw):
     """The matplotlib figure that `draw` would have written."""
     seen = []
-    monkeypatch.setattr(plots, "_write", lambda figure, stem: seen.append(figure) or (stem, stem))
+    monkeypatch.setattr(plots, "write", lambda figure, stem: seen.append(figure) or (stem, stem))
     draw()
     return seen[0]
 

@@ -103,7 +103,7 @@ def _mcc(tables: NDArray[np.int64]) -> Floats:
     total = actual.sum(axis=1)
     covariance = total * _hits(tables).sum(axis=1) - (actual * predicted).sum(axis=1)
     spread = [total**2 - (side**2).sum(axis=1) for side in (actual, predicted)]
-    return _ratio(covariance, np.sqrt(spread[0]) * np.sqrt(spread[1]))
+    return _ratio(covariance, np.sqrt(spread[0] * spread[1]))
 
 
 def _agreement(tables: NDArray[np.int64], disagreement: Floats) -> Floats:

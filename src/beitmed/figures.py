@@ -71,6 +71,8 @@ def _classes(
     cfg: Config, folder: Run, data: Data, logits: np.ndarray, estimates: Estimates, title: str
 ) -> None:
     several = cfg.dataset.task == "multilabel"
+    grade = "grade " if cfg.dataset.task == "ordinal" else ""  # RetinaMNIST's are named 0 to 4
+    names = [grade + name for name in data.class_names]
     classes = np.arange(len(data.class_names))
     member = data.test.labels == 1 if several else data.test.labels[:, None] == classes
     score = logits if several else multiclass.one_vs_rest(logits)
@@ -81,7 +83,7 @@ def _classes(
         folder.path / "roc",
         member=member,
         score=score,
-        names=data.class_names,
+        names=names,
         aucs=aucs,
         title=f"{title}. ROC curve of {what}: AUC with its 95 % interval; pointwise 95 % band",
     )

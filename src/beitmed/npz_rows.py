@@ -20,7 +20,7 @@ from beitmed.errors import UserError
 from beitmed.feature_store import Store, key_of
 from beitmed.rows import Rows
 
-_AT_ONCE = 1 << 24  # bytes that are unpacked, or checked, at a time
+_AT_ONCE = 1 << 22  # bytes that are unpacked, or checked, at a time
 _KEEP_FREE = 2_000_000_000  # bytes of the disk that a cache leaves to others
 log = logging.getLogger(__name__)
 

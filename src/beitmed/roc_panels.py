@@ -49,7 +49,7 @@ def draw(
     rows = -(-len(names) // columns)
     heading = wrapped(title, 100)
     with matplotlib.style.context(["default", STYLE, {"axes.titlesize": 6.5, "font.size": 6.5}]):
-        height = rows * 2.2 + 0.35 + 0.14 * len(heading.splitlines())
+        height = rows * 1.98 + 0.3 + 0.14 * len(heading.splitlines())
         figure = Figure(
             figsize=(FULL_WIDTH * columns / _COLUMNS, height),
             layout=ConstrainedLayoutEngine(wspace=0.06, hspace=0.06),
@@ -77,7 +77,7 @@ def _panel(axes: Axes, y: Bools, score: Floats, name: str, auc: Estimate) -> Non
     axes.plot([0, 1], [0, 1], color="0.45", linestyle="--", linewidth=0.7)
     sizes = f"{y.sum():,} of {y.size:,}"
     if auc.value is None:
-        axes.text(0.5, 0.25, f"No curve:\n{sizes} cases", ha="center", va="center")
+        axes.text(0.97, 0.04, f"No curve:\n{sizes} cases", ha="right", va="bottom")
         return
     grid = np.linspace(0, 1, 201)
     low, high = roc_band(y, score, grid)

@@ -80,18 +80,33 @@ FAST = (
 )
 
 
-def medmnist_arrays(flag: str, size: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays of a MedMNIST file's form: official split sizes; brighter images are label 1."""
+def medmnist_arrays(
+    flag: str, size: int, seed: int = 0, n: int | None = None
+) -> dict[str, np.ndarray]:
+    """Arrays of a MedMNIST file's form: brighter images are of a higher class.
+
+    The split sizes are the official ones, or `n`. Of several labels a brighter image has more.
+    """
     from beitmed import medmnist_files
 
     info = medmnist_files.info(flag)
+    classes, several = len(info["label"]), "multi-label" in info["task"]
+    colour = (3,) if info["n_channels"] == 3 else ()
     rng = np.random.default_rng(seed)
     arrays = {}
-    for split, n in info["n_samples"].items():
-        labels = (np.arange(n) % 4 > 0).astype(np.uint8)  # both classes, 1 : 3
-        noise = rng.integers(0, 150, size=(n, size, size))
-        arrays[f"{split}_images"] = (noise + 40 * labels[:, None, None]).astype(np.uint8)
-        arrays[f"{split}_labels"] = labels[:, None]
+    for split, official in info["n_samples"].items():
+        count = n or official
+        if classes == 2:
+            level = (np.arange(count) % 4 > 0).astype(np.uint8)  # both classes, 1 : 3
+        else:
+            level = (np.arange(count) % classes).astype(np.uint8)
+        noise = rng.integers(0, 150, size=(count, size, size, *colour))
+        step = 40 if classes == 2 else 100 // classes
+        shift = step * level.astype(np.int64).reshape(-1, *[1] * (noise.ndim - 1))
+        arrays[f"{split}_images"] = (noise + shift).astype(np.uint8)
+        labels = rng.random((count, classes)) < 0.3 * (level[:, None] + 1) / classes
+        labels[level, level] = True  # each label occurs
+        arrays[f"{split}_labels"] = labels.astype(np.uint8) if several else level[:, None]
     return arrays
 
 

@@ -12,13 +12,18 @@ SOURCE = Path(beitmed.__file__).parent
 # A module, or a folder of modules, imports from rows above its own only.
 LAYERS = [
     {"errors"},
-    {"config", "locks", "intervals", "phantom", "sampling", "environment"},
-    {"cli", "estimates", "calibration", "hub", "medmnist_files", "pixels", "model", "artifacts",
-     "feature_store", "seeds"},
-    {"metrics", "data", "weights", "comparisons"},
+    {"config", "locks", "rows", "intervals", "phantom", "sampling", "environment"},
+    {"cli", "estimates", "calibration", "hub", "pixels", "model", "artifacts", "feature_store",
+     "seeds"},
+    {"metrics", "npz_rows", "weights", "resampling", "comparisons"},
+    {"multiclass", "medmnist_files"},
+    {"multilabel", "data"},
+    {"evaluation"},
     {"trainer", "plots", "trunk_features", "trained", "finished"},
-    {"record", "audit", "explain"},
-    {"pipeline", "report"},
+    {"roc_panels", "audit"},
+    {"figures", "explain"},
+    {"record", "report"},
+    {"pipeline"},
     {"train", "prepare", "features"},
 ]  # fmt: skip
 # What only the named modules may import.
@@ -26,7 +31,7 @@ CONFINED = {
     "hydra": {"train", "features", "cli"},
     "omegaconf": {"train", "config", "cli"},
     "medmnist": {"medmnist_files"},
-    "matplotlib": {"plots", "audit.drawn", "explain.figures", "report.layout", "report.figures",
+    "matplotlib": {"plots", "roc_panels", "audit.drawn", "explain.figures", "report.layout", "report.figures",
                    "report.bars", "report.reliability"},
     "jinja2": {"report.page"},
     "huggingface_hub": {"hub"},

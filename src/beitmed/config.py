@@ -13,7 +13,7 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from beitmed.errors import UserError
 
 Size = Literal[28, 64, 128, 224]
+Task = Literal["binary", "multiclass", "ordinal", "multilabel"]
 Count = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -47,14 +48,15 @@ class Recipe(_Strict):
 
 class Recipes(_Strict):
     full: Recipe
-    balanced: Recipe
+    balanced: Recipe | None  # None where there is no such thing as a balanced train split
 
 
 class DatasetConfig(_Strict):
     name: Word
     source: Literal["medmnist", "phantom"]
     flag: str | None
-    positive_label: Literal[0, 1]
+    task: Task
+    positive_label: Literal[0, 1] | None
     phantom_seed: Seed | None = None
     recipe: Recipes
 
@@ -163,6 +165,17 @@ class Config(_Strict):
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Config:
+        task, positive = self.dataset.task, self.dataset.positive_label
+        if (task == "binary") != (positive is not None):
+            raise ValueError(
+                f"dataset.positive_label: found {positive}, but task {task} needs "
+                + ("0 or 1" if task == "binary" else "null")
+            )
+        if self.balanced and task == "multilabel":
+            raise ValueError(
+                "balanced: found true with a multilabel dataset, where an image has several labels "
+                "and undersampling one class undersamples others; use balanced=false"
+            )
         layers = self.backbone.geometry.num_hidden_layers
         if self.unfreeze != "all" and self.unfreeze > layers:
             raise ValueError(
@@ -252,7 +265,9 @@ def conf_dir() -> Path:
 def _recipe(key: str, *, _root_: DictConfig) -> Any:
     # `${recipe:...}`: an interpolation key cannot be a bool, so the choice is made here. A value
     # of `balanced` that is no bool is reported by `resolve`, with its key.
-    return _root_.dataset.recipe["balanced" if _root_.balanced is True else "full"][key]
+    recipes = _root_.dataset.recipe
+    balanced = _root_.balanced is True and recipes.balanced is not None
+    return recipes["balanced" if balanced else "full"][key]
 
 
 def register_resolvers() -> None:
@@ -329,8 +344,9 @@ def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     paths: list[str] = []
     for name, field in model.model_fields.items():
         paths.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            paths += _paths(field.annotation, f"{prefix}{name}.")
+        for kind in (field.annotation, *get_args(field.annotation)):  # a model, or one or None
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                paths += _paths(kind, f"{prefix}{name}.")
     return paths
 
 

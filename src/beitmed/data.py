@@ -10,13 +10,17 @@ import numpy as np
 
 from beitmed.config import Config
 from beitmed.errors import UserError
+from beitmed.rows import Rows
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images uint8 [n, size, size] (grey) or [n, size, size, 3]; labels int64 [n]."""
+    """Images uint8 [n, size, size] (grey) or [n, size, size, 3]; those of a large file on disk.
 
-    images: np.ndarray
+    Labels are int64 [n], or [n, labels] of 0 and 1 where an image has several or none.
+    """
+
+    images: np.ndarray | Rows
     labels: np.ndarray
 
 
@@ -27,12 +31,19 @@ class Data:
     train: Split
     val: Split
     test: Split
-    class_names: tuple[str, ...]  # by label
+    class_names: tuple[str, ...]  # by label, or by column of labels
     provenance: dict[str, Any]  # source, digest and whether it is the official one; JSON values
 
     @property
     def splits(self) -> dict[str, Split]:
         return {"train": self.train, "val": self.val, "test": self.test}
+
+
+def counts(labels: np.ndarray, classes: int) -> list[int]:
+    """Images by class, or by label where an image has several (and counts for each)."""
+    if labels.ndim == 2:
+        return labels.sum(axis=0).tolist()
+    return np.bincount(labels, minlength=classes).tolist()
 
 
 def load(cfg: Config) -> Data:
@@ -64,9 +75,17 @@ def _medmnist(cfg: Config) -> Data:
 
     assert cfg.dataset.flag is not None
     file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data)
-    arrays = medmnist_files.read(file)
-    splits = {k: Split(images, labels.astype(np.int64)) for k, (images, labels) in arrays.items()}
-    return Data(**splits, class_names=file.class_names, provenance=file.provenance)
+    if file.task != cfg.dataset.task:
+        raise UserError(
+            f"dataset.task: found {cfg.dataset.task}, but {cfg.dataset.flag} is {file.task}. Give "
+            f"dataset.task={file.task}, or the dataset.flag that is meant."
+        )
+    arrays = medmnist_files.read(file, cfg.cache)
+    splits = {k: Split(images, labels) for k, (images, labels) in arrays.items()}
+    official = dict(file.info["n_samples"])
+    other = {name: len(split.labels) for name, split in splits.items()} != official
+    sizes = {"official_split_sizes": official} if other else {}
+    return Data(**splits, class_names=file.class_names, provenance={**file.provenance, **sizes})
 
 
 @cache  # a sweep's runs share the pictures, which take seconds to draw; nobody may write to them
@@ -98,11 +117,7 @@ def _phantom(cfg: Config) -> Data:
 
 def _limited(data: Data, limit: int) -> Data:
     def first_of_each_class(split: Split) -> Split:
-        kept = np.sort(
-            np.concatenate(
-                [np.flatnonzero(split.labels == c)[:limit] for c in np.unique(split.labels)]
-            )
-        )
+        kept = np.unique(np.concatenate([m[:limit] for m in _members(split.labels)]))
         return Split(split.images[kept], split.labels[kept])
 
     return replace(
@@ -112,3 +127,10 @@ def _limited(data: Data, limit: int) -> Data:
         test=first_of_each_class(data.test),
         provenance={**data.provenance, "limit_per_class": limit},
     )
+
+
+def _members(labels: np.ndarray) -> list[np.ndarray]:
+    """The images of each class; of each label, and of none, where an image has several."""
+    if labels.ndim == 1:
+        return [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    return [np.flatnonzero(~labels.any(axis=1)), *(np.flatnonzero(column) for column in labels.T)]

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from beitmed import locks
-from beitmed.errors import UserError, disk_error
+from beitmed.errors import disk_error
+from beitmed.rows import Rows
 
 log = logging.getLogger(__name__)
 FORMAT = 1
@@ -64,32 +65,6 @@ class Listed(NamedTuple):
     manifest: Mapping[str, Any]
     size: int  # bytes
     last_used: float  # seconds since the epoch
-
-
-class Rows:
-    """Random access to rows by plain reads: mapped pages would count as this process's memory."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-        self.shape, self.dtype = shape, dtype
-        self._file = path.open("rb", buffering=0)
-        self._bytes = int(np.prod(shape[1:])) * dtype.itemsize
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def read(self, row: int, out: np.ndarray) -> None:
-        """Read one row into `out`, of this dtype and shape[1:], contiguous."""
-        buffer = memoryview(out.data).cast("B")
-        got = os.preadv(self._file.fileno(), [buffer], row * self._bytes)
-        if got != self._bytes:
-            raise UserError(f"{self._file.name}: ends within row {row}; it was changed meanwhile.")
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        wanted = range(*rows.indices(len(self)))
-        out = np.empty((len(wanted), *self.shape[1:]), self.dtype)
-        for i, row in enumerate(wanted):
-            self.read(row, out[i])
-        return out
 
 
 class Store:
@@ -181,7 +156,7 @@ class Store:
 
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Keep other processes from filling this key meanwhile."""
-        waiting = "Another process is computing the same features; waiting for it."
+        waiting = "Another process is filling the same entry of the cache; waiting for it."
         return locks.exclusive(self.root, key, waiting)
 
     def entries(self) -> list[Listed]:

@@ -146,13 +146,17 @@ def read(folder: Path) -> FinishedRun:
         resolved = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as e:
         raise UserError(f"{folder / 'config.yaml'}: cannot be read ({e}).") from e
+    val, test = _predictions(folder / "predictions.csv")
     run = FinishedRun(
         folder,
         metrics,
         resolved if isinstance(resolved, dict) else {},
-        *(_json(folder / f"{name}.json") for name in ("data", "model", "environment")),
-        _history(folder / "history.csv"),
-        *_predictions(folder / "predictions.csv"),
+        data=_json(folder / "data.json"),
+        model=_json(folder / "model.json"),
+        environment=_json(folder / "environment.json"),
+        history=_history(folder / "history.csv"),
+        val=val,
+        test=test,
     )
     _check(run)
     return run

@@ -1,4 +1,4 @@
-"""95 % confidence intervals for binary classification on one test set.
+"""95 % confidence intervals for a classification of one test set.
 
 No metric is defined here: a caller brings counts, scores, or statistics of weighted cases.
 Every interval treats the classifier as fixed, so it covers the draw of the test cases and not
@@ -88,6 +88,39 @@ def delong(y: Bools, score: Floats) -> tuple[float, float]:
     """
     v_pos, v_neg = placements(y, score)
     return float(v_pos.mean()), float(delong_variance(v_pos, v_neg))
+
+
+def mean_delong(member: Bools, score: Floats) -> tuple[float, float]:
+    """Return (mean of the AUCs of the columns, its variance); member and score [n, k].
+
+    The AUCs are of the same cases and so are correlated: each case's contributions to all of them
+    are added up before they are squared (DeLong's components, as an infinitesimal jackknife). For
+    one column this is `delong`. The variance is NaN where a column's class has a single case.
+    """
+    areas, contribution = [], np.zeros(len(score))
+    for y, column in zip(member.T, score.T, strict=True):
+        v_pos, v_neg = placements(y, column)
+        areas.append(float(v_pos.mean()))
+        for cases, v in ((y, v_pos), (~y, v_neg)):
+            unbiased = np.sqrt(v.size / (v.size - 1)) if v.size > 1 else np.nan
+            contribution[cases] += (v - areas[-1]) / v.size * unbiased
+    return float(np.mean(areas)), float(np.sum((contribution / len(areas)) ** 2))
+
+
+def mean_auc_interval(member: Bools, score: Floats) -> tuple[float, float, str] | str:
+    """Return (low, high, method) for the mean AUC of the columns, or the reason for having none.
+
+    member [n, k] is true where a case is of the column's class, which a high score speaks for. As
+    in `auc_interval` on the logit scale, with the variance of `mean_delong`.
+    """
+    mean, variance = mean_delong(member, score)
+    if np.isnan(variance):
+        return "a class has a single case, which has no variance"
+    if not variance > 1e-20 or not 0 < mean < 1:
+        return f"no case is ranked otherwise than the others (mean AUC {mean:g}): no variance"
+    half = Z * np.sqrt(variance) / (mean * (1 - mean))
+    low, high = expit(logit(mean) - half), expit(logit(mean) + half)
+    return float(low), float(high), "logit DeLong of the mean"
 
 
 def newcombe_auc(auc: float, n_pos: int, n_neg: int) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""MedMNIST's `.npz` files: found or fetched, verified, and read without unpickling anything.
+"""MedMNIST2D's `.npz` files: found or fetched, verified, read without unpickling anything.
 
 The `medmnist` package says where a file comes from, its MD5, its split sizes and its labels; it is
 imported where it is needed only, since it pulls torch in.
@@ -17,11 +17,20 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from beitmed.config import DataConfig
+from beitmed import npz_rows
+from beitmed.config import CacheConfig, DataConfig, Task
 from beitmed.errors import UserError, disk_error
+from beitmed.rows import Rows
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
+IN_MEMORY = 128 << 20  # bytes of an unpacked file; a larger one's images stay on disk
+_TASKS: dict[str, Task] = {
+    "binary-class": "binary",
+    "multi-class": "multiclass",
+    "ordinal-regression": "ordinal",
+    "multi-label, binary-class": "multilabel",
+}
 _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 
 
@@ -40,17 +49,22 @@ class MedMNISTFile:
         return tuple(self.info["label"][str(i)] for i in range(len(self.info["label"])))
 
     @property
+    def task(self) -> Task:
+        return _TASKS[self.info["task"]]
+
+    @property
     def provenance(self) -> dict[str, Any]:
         return {"source": self.path.name, "md5": self.md5, "official": self.official}
 
 
 def info(flag: str) -> Mapping[str, Any]:
-    """The `medmnist` package's entry for a dataset: url, MD5, n_samples, label, task, ..."""
+    """The `medmnist` package's entry for a 2D dataset: url, MD5, n_samples, label, task, ..."""
     from medmnist import INFO
 
-    if flag not in INFO:
-        raise UserError(f"dataset.flag: found {flag!r}; allowed: {', '.join(sorted(INFO))}")
-    return INFO[flag]
+    flat = {name: entry for name, entry in INFO.items() if "3D" not in entry["python_class"]}
+    if flag not in flat:
+        raise UserError(f"dataset.flag: found {flag!r}; allowed: {', '.join(sorted(flat))}")
+    return flat[flag]
 
 
 def path_of(flag: str, size: int, data: DataConfig) -> Path:
@@ -123,23 +137,27 @@ def _fetch(path: Path, entry: Mapping[str, Any], size: int, data: DataConfig) ->
         raise disk_error(e, path.parent) or e from e
 
 
-def read(file: MedMNISTFile) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Read and check a file: split -> (images uint8 [n, size, size(, 3)], labels [n]).
+def read(
+    file: MedMNISTFile, cache: CacheConfig, in_memory: int = IN_MEMORY
+) -> dict[str, tuple[np.ndarray | Rows, np.ndarray]]:
+    """Read and check a file: split -> (images uint8 [n, size, size(, 3)], labels).
 
-    Keys, dtypes, shapes, split sizes and labels must be those that the `medmnist` package
-    records; each class must occur in each split. Raises UserError otherwise.
+    Labels are int64 [n], or [n, labels] of 0 and 1 where an image has several. Keys, dtypes, shapes
+    and labels must be those that the `medmnist` package records, and so must the number of images
+    unless the file was accepted as an unofficial one; each class must occur in each split. Images
+    stay on disk if the unpacked file has more than `in_memory` bytes. Raises UserError otherwise.
     """
-    arrays = _arrays(file)
     out = {}
+    arrays = _arrays(file, cache, in_memory)
     for split in SPLITS:
-        images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-        _check_images(file, split, images)
+        images, labels = arrays[f"{split}_images"], np.asarray(arrays[f"{split}_labels"])
+        _check_images(file, split, images, len(labels) if labels.ndim else 0)
         _check_labels(file, split, labels, len(images))
-        out[split] = (images, labels[:, 0])
+        out[split] = (images, (labels if file.task == "multilabel" else labels[:, 0]).astype("i8"))
     return out
 
 
-def _arrays(file: MedMNISTFile) -> dict[str, np.ndarray]:
+def _arrays(file: MedMNISTFile, cache: CacheConfig, in_memory: int) -> dict[str, np.ndarray | Rows]:
     expected = {f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")}
     try:
         archive = np.load(file.path, allow_pickle=False)
@@ -153,10 +171,18 @@ def _arrays(file: MedMNISTFile) -> dict[str, np.ndarray]:
                     f"has the arrays {', '.join(sorted(found)) or '(none)'}",
                     f"exactly {', '.join(sorted(expected))}",
                 )
-            return {key: npz[key] for key in npz.files}
+            with zipfile.ZipFile(file.path) as members:
+                small = sum(member.file_size for member in members.infolist()) <= in_memory
+            if small:
+                return {key: npz[key] for key in npz.files}
+            labels = {key: npz[key] for key in npz.files if key.endswith("labels")}
+        return labels | _large(file, cache, labels)
     except UserError:
         raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError) as e:
+    except (
+        zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, MemoryError,
+        NotImplementedError, RuntimeError,  # zipfile: an unknown method, a password
+    ) as e:  # fmt: skip
         if "allow_pickle" in str(e):
             _refuse(
                 file,
@@ -166,33 +192,65 @@ def _arrays(file: MedMNISTFile) -> dict[str, np.ndarray]:
         _refuse(file, f"cannot be read ({type(e).__name__}: {e})", "a complete .npz archive")
 
 
-def _check_images(file: MedMNISTFile, split: str, images: np.ndarray) -> None:
+def _large(
+    file: MedMNISTFile, cache: CacheConfig, labels: dict[str, np.ndarray]
+) -> dict[str, np.ndarray | Rows]:
+    """The arrays of images, as rows on disk; their form is checked before any is unpacked."""
+    with zipfile.ZipFile(file.path) as members:
+        headers = {
+            f"{split}_images": npz_rows.header(members, f"{split}_images") for split in SPLITS
+        }
+    for split in SPLITS:
+        _check_images(file, split, headers[f"{split}_images"], len(labels[f"{split}_labels"]))
+    npz_rows.require_space(cache, file.path, headers, file.md5)
+    return {
+        name: npz_rows.rows(file.path, name, header, cache, file.md5)
+        for name, header in headers.items()
+    }
+
+
+def _check_images(
+    file: MedMNISTFile, split: str, images: np.ndarray | Rows | npz_rows.Header, n_labels: int
+) -> None:
     colour = (3,) if file.info["n_channels"] == 3 else ()
-    expected = (file.info["n_samples"][split], file.size, file.size, *colour)
-    if images.dtype != np.uint8 or images.shape != expected:
+    official = (file.info["n_samples"][split], file.size, file.size, *colour)
+    form = images.shape[1:] == official[1:] and images.dtype == np.uint8
+    n = images.shape[0] if form else 0
+    if not form or (file.official and n != official[0]) or n == 0:
         _refuse(
             file,
             f"has {split}_images of type {images.dtype} and shape {images.shape}",
-            f"uint8 of shape {expected}",
+            f"uint8 of shape {official}",
+        )
+    if n != n_labels:
+        _refuse(
+            file,
+            f"has {split}_images of shape {images.shape}, but {n_labels} rows of {split}_labels",
+            f"one for the other; the official file has images of shape {official}",
         )
 
 
 def _check_labels(file: MedMNISTFile, split: str, labels: np.ndarray, n: int) -> None:
     classes = len(file.info["label"])
-    if labels.dtype.kind not in "iu" or labels.shape != (n, 1):
+    several = file.task == "multilabel"
+    shape = (n, classes if several else 1)
+    if labels.dtype.kind not in "iu" or labels.shape != shape:
         _refuse(
             file,
             f"has {split}_labels of type {labels.dtype} and shape {labels.shape}",
-            f"integers of shape {(n, 1)}",
+            f"integers of shape {shape}",
         )
-    outside = np.setdiff1d(labels, np.arange(classes))
+    allowed = range(2 if several else classes)
+    outside = np.setdiff1d(labels, allowed)
     if outside.size:
+        names = "" if several else f" ({', '.join(file.class_names)})"
         _refuse(
             file,
             f"has the labels {outside[:5].tolist()} in {split}_labels",
-            f"0 to {classes - 1} ({', '.join(file.class_names)})",
+            f"0 to {allowed[-1]}{names}",
         )
-    empty = np.setdiff1d(np.arange(classes), labels)
+    seen = np.flatnonzero(labels.any(axis=0)) if several else labels
+    empty = np.setdiff1d(np.arange(classes), seen)
     if empty.size:
         names = ", ".join(f"{c} ({file.class_names[c]})" for c in empty)
         _refuse(file, f"has no image of class {names} in {split}", "at least one of each class")

@@ -184,11 +184,15 @@ def _ece(s: Scored) -> float:
     return float(ece(expit(s.score), s.y[None, :])[0])
 
 
-def _calibrated_ece(s: Scored, rng: np.random.Generator, count: int) -> Floats:
-    """ECE [count] of labels drawn from the predicted probabilities: what perfection would give."""
-    p, step = expit(s.score), max(1, 2_000_000 // s.y.size)
+def calibrated_ece(p: Floats, rng: np.random.Generator, count: int) -> Floats:
+    """ECE [count] of outcomes drawn from probabilities p [n]: what perfect calibration gives."""
+    step = max(1, 2_000_000 // p.size)
     blocks = [min(step, count - start) for start in range(0, count, step)]
     return np.concatenate([ece(p, rng.random((b, p.size)) < p) for b in blocks])
+
+
+def _calibrated_ece(s: Scored, rng: np.random.Generator, count: int) -> Floats:
+    return calibrated_ece(expit(s.score), rng, count)
 
 
 def _fitted(s: Scored) -> float:

@@ -87,9 +87,10 @@ class FreezableBeit(nn.Module):
         features: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Images, or what `trunk` made of them, and labels [n] -> logits [n, classes], mean loss.
+        """Images, or what `trunk` made of them, and labels -> logits [n, classes], mean loss.
 
-        pixel_values [n, 3, h, w]; features [n, 1 + patches, hidden], or pooled [n, hidden].
+        pixel_values [n, 3, h, w]; features [n, 1 + patches, hidden], or pooled [n, hidden];
+        labels int [n], or float [n, classes] of 0 and 1 where an image has several.
         """
         if self.whole:
             out = self.model(pixel_values=pixel_values, labels=labels)
@@ -100,7 +101,11 @@ class FreezableBeit(nn.Module):
         logits = self.top(features)
         if labels is None:
             return {"logits": logits}
-        return {"logits": logits, "loss": nn.functional.cross_entropy(logits, labels)}
+        if labels.dim() == 2:  # several labels an image: a sigmoid each, instead of a softmax
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        else:
+            loss = nn.functional.cross_entropy(logits, labels)
+        return {"logits": logits, "loss": loss}
 
     def trunk(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """pixel_values [n, 3, h, w] -> what the top reads: tokens [n, 1 + patches, hidden].

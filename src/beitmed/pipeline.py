@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from beitmed import artifacts, data, metrics, record, sampling, trainer, trunk_features, weights
+from beitmed import artifacts, data, evaluation, record, sampling, trainer, trunk_features, weights
 from beitmed.artifacts import Run
 from beitmed.config import Config
 from beitmed.data import Data
@@ -82,13 +82,8 @@ def _inputs(cfg: Config, loaded: Data, folder: Run) -> Inputs:
 
 
 def _train_and_test(cfg: Config, folder: Run, inputs: Inputs) -> Outcome:
-    positive = cfg.dataset.positive_label
-
     def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        return {
-            "auc": metrics.auc(labels == positive, metrics.margin(logits, positive)),
-            "accuracy": metrics.accuracy(labels, logits),
-        }
+        return evaluation.score(cfg.dataset, logits, labels)
 
     history, logits_of = trainer.fit(
         inputs.network,
@@ -101,14 +96,12 @@ def _train_and_test(cfg: Config, folder: Run, inputs: Inputs) -> Outcome:
     )
     # The test split is read here, once, after the last epoch: nothing is chosen by it.
     logits = {name: logits_of(inputs.datasets[name]) for name in ("val", "test")}
-    splits = inputs.data.splits
-    estimates = metrics.evaluate(
-        val_logits=logits["val"],
-        val_labels=splits["val"].labels,
-        test_logits=logits["test"],
-        test_labels=splits["test"].labels,
-        train_labels=splits["train"].labels[inputs.indices],
-        positive=positive,
+    labels = {name: split.labels for name, split in inputs.data.splits.items()}
+    estimates = evaluation.evaluate(
+        cfg.dataset,
+        logits=logits,
+        labels={**labels, "train": labels["train"][inputs.indices]},
+        class_names=inputs.data.class_names,
         seed=cfg.seed,
         n_resamples=cfg.evaluate.n_resamples,
     )

@@ -11,21 +11,28 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import BaseImageProcessor
 
+from beitmed.rows import Rows
+
 
 def to_rgb(image: np.ndarray) -> Image.Image:
     """uint8 [h, w] (grey, repeated three times) or [h, w, 3] as an RGB picture."""
     return Image.fromarray(image).convert("RGB")
 
 
-class PixelDataset(Dataset):
-    """Images of a split, processed at access: {"pixel_values": float32 [3, h, w], "labels": int}.
+def target(labels: np.ndarray, row: int) -> int | torch.Tensor:
+    """What a loss reads for one image: its class, or float32 [labels] of 0 and 1 for several."""
+    return int(labels[row]) if labels.ndim == 1 else torch.from_numpy(labels[row]).float()
 
-    `indices` picks and orders the images; None takes all.
+
+class PixelDataset(Dataset):
+    """Images of a split, processed at access: {"pixel_values": float32 [3, h, w], "labels": ...}.
+
+    "labels" is what `target` gives. `indices` picks and orders the images; None takes all.
     """
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: np.ndarray | Rows,
         labels: np.ndarray,
         processor: BaseImageProcessor,
         indices: np.ndarray | None = None,
@@ -48,7 +55,7 @@ class PixelDataset(Dataset):
             [to_rgb(self.images[row]) for row in rows], return_tensors="pt"
         )["pixel_values"]
         return [
-            {"pixel_values": p, "labels": int(self.labels[row])}
+            {"pixel_values": p, "labels": target(self.labels, row)}
             for p, row in zip(pixels, rows, strict=True)
         ]
 

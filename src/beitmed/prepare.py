@@ -35,7 +35,7 @@ def _data(cfg: Config) -> Row:
     path = medmnist_files.path_of(cfg.dataset.flag, cfg.size, cfg.data)
     try:
         file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data)
-        medmnist_files.read(file)
+        medmnist_files.read(file, cfg.cache)
     except UserError as e:
         return Row(what, "damaged" if path.is_file() else "missing", str(path), str(e))
     kind = "official" if file.official else "accepted, not the official file"

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from beitmed import artifacts, environment, metrics, model, plots, trained
+from beitmed import artifacts, environment, evaluation, figures, model, trained
 from beitmed.artifacts import Run
 from beitmed.config import Config
-from beitmed.data import Data
+from beitmed.data import Data, counts
 from beitmed.estimates import Estimate
 from beitmed.model import FreezableBeit
 
 log = logging.getLogger(__name__)
 _HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
-_HEADLINES = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,16 @@ def caveats(cfg: Config, data: Data) -> list[str]:
         said.append("SYNTHETIC images")
     elif not data.provenance["official"]:
         said.append("data file is not the official one")
+    if "official_split_sizes" in data.provenance:
+        said.append("its splits are not of the official sizes")
     if cfg.backbone.random_weights:
         said.append("RANDOM weights, not pre-trained")
     if cfg.data.limit is not None:
-        said.append(f"at most {cfg.data.limit} images of each class and split")
+        said.append(
+            f"of each split the first {cfg.data.limit} images of each label and of none"
+            if cfg.dataset.task == "multilabel"
+            else f"at most {cfg.data.limit} images of each class and split"
+        )
     if cfg.train.max_steps is not None:
         said.append(f"at most {cfg.train.max_steps} training steps")
     return said
@@ -61,16 +66,15 @@ def caveats(cfg: Config, data: Data) -> list[str]:
 def begin(cfg: Config, folder: Run, inputs: Inputs) -> None:
     """Write what the run stands on; where it goes on, demand that this has not changed."""
     data, classes = inputs.data, len(inputs.data.class_names)
-    used = np.bincount(data.train.labels[inputs.indices], minlength=classes).tolist()
-    by_class = {
-        k: np.bincount(s.labels, minlength=classes).tolist() for k, s in data.splits.items()
-    }
+    used = counts(data.train.labels[inputs.indices], classes)
     folder.agree(
         "data.json",
         {
             **data.provenance,
             "class_names": list(data.class_names),
-            "images_by_class": by_class,
+            "images": {k: len(s.labels) for k, s in data.splits.items()},
+            # Where an image has several labels it counts for each of them.
+            "images_by_class": {k: counts(s.labels, classes) for k, s in data.splits.items()},
             "trained_on_by_class": used,
         },
         "data",
@@ -88,14 +92,16 @@ def begin(cfg: Config, folder: Run, inputs: Inputs) -> None:
         },
         "weights or features",
     )
-    rows = [[int(i), int(data.train.labels[i])] for i in inputs.indices]
-    folder.write_csv("train_indices.csv", ["index", "label"], rows)
+    rows = [[int(i), *_label(data.train.labels[i])] for i in inputs.indices]
+    folder.write_csv("train_indices.csv", ["index", *_label_columns(data)], rows)
     for said in caveats(cfg, data):
         log.warning("Note: %s.", said)
-    counts = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))
+    by_class = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))
+    if cfg.dataset.task == "multilabel":
+        by_class += "; an image may have several of these labels, or none"
     log.info(
         "%s, %d px: training on %d of %d images (%s), validating on %d, testing on %d.",
-        cfg.dataset.name, cfg.size, len(rows), len(data.train.labels), counts,
+        cfg.dataset.name, cfg.size, len(rows), len(data.train.labels), by_class,
         len(data.val.labels), len(data.test.labels),
     )  # fmt: skip
     log.info(
@@ -124,33 +130,61 @@ def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: 
     )
     folder.write_csv(
         "predictions.csv",
-        ["split", "index", "label", *(f"logit_{i}" for i in range(len(data.class_names)))],
         [
-            [split, i, int(label), *row]
+            *("split", "index", *_label_columns(data)),
+            *(f"logit_{i}" for i in range(len(data.class_names))),
+        ],
+        [
+            [split, i, *_label(label), *row]
             for split, logits in outcome.logits.items()
             for i, (label, row) in enumerate(
                 zip(data.splits[split].labels, logits.tolist(), strict=True)
             )
         ],
     )
-    _plot(cfg, folder, inputs, outcome)
+    figures.draw(
+        cfg, folder, data, outcome.logits["test"], outcome.estimates, outcome.history,
+        caveats(cfg, data),
+    )  # fmt: skip
     with artifacts.replacing(folder.path / "top.safetensors") as file:
         model.save_top(inputs.network, file)
     if cfg.export:
         _export(cfg, folder, data)
     folder.write_json("environment.json", environment.describe(seconds))
     folder.finish(_summary(cfg, folder, inputs, outcome))
-    log.info('Test, positive class "%s":', data.class_names[cfg.dataset.positive_label])
-    for name in _HEADLINES:
+    log.info("Test, %s:", _whose(cfg, data))
+    for name in evaluation.HEADLINES[cfg.dataset.task]:
         log.info("  %-18s %s", name, text(outcome.estimates[name]))
     log.info("metrics:  %s", folder.path / "metrics.json")
     log.info("ROC plot: %s", folder.path / "roc.png")
+
+
+def _whose(cfg: Config, data: Data) -> str:
+    """Which class, or what of all classes, the headlines belong to."""
+    n, positive = len(data.class_names), cfg.dataset.positive_label
+    if positive is not None:
+        return f'positive class "{data.class_names[positive]}"'
+    if cfg.dataset.task == "multilabel":
+        return f"mean over {n} labels"
+    return f"{n} classes, AUC of each against all others, mean"
+
+
+def _label_columns(data: Data) -> list[str]:
+    if data.train.labels.ndim == 1:
+        return ["label"]
+    return [f"label_{i}" for i in range(len(data.class_names))]
+
+
+def _label(label: np.ndarray) -> list[int]:
+    return np.atleast_1d(label).tolist()
 
 
 def _export(cfg: Config, folder: Run, data: Data) -> None:
     # Put together anew, since the trunk may have been released: a saved top must do for that.
     network, processor = trained.load(cfg, folder.path / "top.safetensors", data.class_names)
     artifacts.require_space(folder.path, 4 * network.count()[1])
+    if cfg.dataset.task == "multilabel":
+        network.model.config.problem_type = "multi_label_classification"  # a sigmoid each
     network.model.save_pretrained(folder.path / "huggingface")
     processor.save_pretrained(folder.path / "huggingface")
 
@@ -172,48 +206,15 @@ def _number(value: float | int | None) -> float | int | None:
     return None if value is None or np.isnan(value) else value
 
 
-def _plot(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome) -> None:
-    positive, data = cfg.dataset.positive_label, inputs.data
-    balance = "balanced" if cfg.balanced else "all images"
-    title = "; ".join(
-        [
-            f"{cfg.dataset.name}, {cfg.size} px, {balance}",
-            f"{cfg.backbone.name}, unfreeze={cfg.unfreeze}, seed {cfg.seed}",
-            *caveats(cfg, data),
-        ]
-    )
-    labels = data.test.labels == positive
-    score = metrics.margin(outcome.logits["test"], positive)
-    hit = {name: outcome.estimates[name].value for name in ("sensitivity", "specificity")}
-    plots.roc(
-        folder.path / "roc",
-        labels=labels,
-        score=score,
-        auc=outcome.estimates["auc"],
-        title=title,
-        positive_name=data.class_names[positive],
-        operating_point=(
-            None
-            if hit["sensitivity"] is None or hit["specificity"] is None
-            else (1 - hit["specificity"], hit["sensitivity"])
-        ),
-    )
-    folder.write_csv(
-        "roc.csv",
-        ["false_positive_rate", "true_positive_rate", "threshold"],
-        np.column_stack(plots.roc_points(labels, score)).tolist(),
-    )
-    plots.history(folder.path / "history", outcome.history)
-
-
 def _summary(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome) -> dict[str, Any]:
     trained, total = inputs.network.count()
-    positive, data = cfg.dataset.positive_label, inputs.data
+    data = inputs.data
     return {
         "format": artifacts.FORMAT,
         "run": folder.path.name,
         "caveats": caveats(cfg, data),
         "dataset": cfg.dataset.name,
+        "task": cfg.dataset.task,
         "size": cfg.size,
         "balanced": cfg.balanced,
         "backbone": cfg.backbone.name,
@@ -222,12 +223,21 @@ def _summary(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome) -> dict
         "epochs": outcome.history[-1]["epoch"],
         "trained_parameters": trained,
         "parameters": total,
-        "positive_class": {"label": positive, "name": data.class_names[positive]},
-        "negative_class": {"label": 1 - positive, "name": data.class_names[1 - positive]},
+        **_classes(cfg, data),
         "n": {
             "train": len(inputs.indices),
             "val": len(data.val.labels),
             "test": len(data.test.labels),
         },
         "test": {name: estimate.as_dict() for name, estimate in outcome.estimates.items()},
+    }
+
+
+def _classes(cfg: Config, data: Data) -> dict[str, Any]:
+    positive = cfg.dataset.positive_label
+    if positive is None:
+        return {"classes": list(data.class_names)}
+    return {
+        "positive_class": {"label": positive, "name": data.class_names[positive]},
+        "negative_class": {"label": 1 - positive, "name": data.class_names[1 - positive]},
     }

@@ -26,18 +26,20 @@ from beitmed import weights
 from beitmed.config import Config
 from beitmed.data import Data, Split
 from beitmed.errors import UserError
-from beitmed.feature_store import Entry, Rows, Store, key_of
+from beitmed.feature_store import Entry, Store, key_of
 from beitmed.model import FreezableBeit
-from beitmed.pixels import PixelDataset
+from beitmed.pixels import PixelDataset, target
+from beitmed.rows import Rows
 
 log = logging.getLogger(__name__)
 _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.float16), "fp32": np.dtype(np.float32)}
 _BLOCK = 32  # images between two entries of the journal
+_HASHED_AT_ONCE = 256  # images
 _KEEP_FREE = 2_000_000_000  # bytes of the disk that a cache leaves to others
 
 
 class FeatureDataset(Dataset):
-    """Stored features of a split, read at access: {"features": [...], "labels": int}."""
+    """Stored features of a split, read at access: {"features": [...], "labels": `target`}."""
 
     def __init__(self, rows: Rows, labels: np.ndarray, indices: np.ndarray | None = None) -> None:
         self.rows = rows
@@ -52,7 +54,7 @@ class FeatureDataset(Dataset):
         row = int(self.indices[i])
         features = np.empty(self.rows.shape[1:], self.rows.dtype)
         self.rows.read(row, features)
-        return {"features": torch.from_numpy(features), "labels": int(self.labels[row])}
+        return {"features": torch.from_numpy(features), "labels": target(self.labels, row)}
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ class _Keys:
 
 def _digest(split: Split) -> str:
     digest = hashlib.sha256(repr(split.images.shape).encode())
-    digest.update(np.ascontiguousarray(split.images).data)
+    for start in range(0, len(split.images), _HASHED_AT_ONCE):
+        block = split.images[start : start + _HASHED_AT_ONCE]
+        digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from beitmed import plots
 from beitmed.audit.duplicates import Place
+from beitmed.rows import Rows
 
 SHOWN = 24  # pairs that a figure holds at most
 _COLUMNS = 4  # pairs side by side
@@ -35,7 +36,7 @@ def pairs(
     *,
     total: int,
     title: str,
-    images: Mapping[str, np.ndarray],
+    images: Mapping[str, np.ndarray | Rows],
     labels: Mapping[str, np.ndarray],
     class_names: Sequence[str],
 ) -> tuple[Path, Path]:

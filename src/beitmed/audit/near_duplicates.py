@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from beitmed.rows import Rows
+
 SIDE = 28  # px; larger images are compared as averages of this size
 #: Set by eye on BreastMNIST and PneumoniaMNIST at 28 px, between 207 pairs of the one that show the
 #: same picture (some with other markings) and the X-rays of different people of the other, which
@@ -48,13 +50,13 @@ class Result:
     limit: str | None
 
 
-def reduced(images: np.ndarray) -> np.ndarray:
+def reduced(images: np.ndarray | Rows) -> np.ndarray:
     """Return images of side `SIDE` as they are and larger ones averaged to it, uint8."""
     if images.shape[1] == SIDE:
-        return images
+        return np.asarray(images)
     box = Image.Resampling.BOX
     small = [np.asarray(Image.fromarray(i).resize((SIDE, SIDE), box)) for i in images]
-    return np.stack(small) if small else images[:, :SIDE, :SIDE]
+    return np.stack(small) if small else np.asarray(images)[:, :SIDE, :SIDE]
 
 
 def _shifted(by: int) -> Floats:

@@ -10,7 +10,8 @@ import beitmed
 SOURCE = Path(beitmed.__file__).parent
 # A module imports from rows above its own only.
 LAYERS = [
-    {"errors"},
+    {"errors", "fields"},
+    {"backbone_config", "family", "heads", "sparse_drop_path"},
     {"config", "locks", "intervals", "phantom", "sampling", "environment"},
     {
         "cli",
@@ -19,11 +20,11 @@ LAYERS = [
         "hub",
         "medmnist_files",
         "pixels",
-        "model",
+        "families",
         "artifacts",
         "feature_store",
     },
-    {"metrics", "data", "weights"},
+    {"metrics", "data", "weights", "model"},
     {"trainer", "plots", "trunk_features"},
     {"record"},
     {"pipeline"},
@@ -41,7 +42,8 @@ CONFINED = {
 }
 WITHOUT_TORCH = {"errors", "config", "cli", "train", "prepare", "artifacts", "metrics", "estimates",
                  "calibration", "intervals", "phantom", "sampling", "data", "plots",
-                 "medmnist_files", "hub", "feature_store", "features", "locks"}  # fmt: skip
+                 "medmnist_files", "hub", "feature_store", "features", "locks", "fields",
+                 "backbone_config"}  # fmt: skip
 
 
 def imports(module: str) -> tuple[set[str], set[str]]:

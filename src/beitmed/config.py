@@ -13,28 +13,18 @@ import difflib
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from beitmed.backbone_config import BackboneConfig
 from beitmed.errors import UserError
+from beitmed.fields import Count, Finite, Momentum, NonNegative, Positive, Ratio, Seed, Word
+from beitmed.fields import Strict as _Strict
 
 Size = Literal[28, 64, 128, 224]
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Ratio = Annotated[float, Field(ge=1, allow_inf_nan=False)]
-Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Recipe(_Strict):
@@ -61,40 +51,6 @@ class DatasetConfig(_Strict):
     @property
     def synthetic(self) -> bool:
         return self.source == "phantom"
-
-
-class Geometry(_Strict):
-    """What must agree between a backbone's YAML and a checkpoint's `config.json`."""
-
-    hidden_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    intermediate_size: Count
-    image_size: Count
-    patch_size: Count
-
-
-class RandomBackbone(_Strict):
-    """Configuration and image processor of a backbone with random weights."""
-
-    init_seed: Seed
-    layer_scale_init_value: Finite
-    drop_path_rate: Momentum
-    image_mean: Triple
-    image_std: Triple
-    resample: Literal["bilinear", "bicubic"]
-
-
-class BackboneConfig(_Strict):
-    name: Word
-    weights: Annotated[str, Field(min_length=1)]
-    revision: str | None
-    geometry: Geometry
-    random: RandomBackbone
-
-    @property
-    def random_weights(self) -> bool:
-        return self.weights == "random"
 
 
 class TrainConfig(_Strict):
@@ -163,8 +119,9 @@ class Config(_Strict):
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Config:
-        layers = self.backbone.geometry.num_hidden_layers
-        if self.unfreeze != "all" and self.unfreeze > layers:
+        geometry = self.backbone.geometry
+        layers = geometry.num_hidden_layers if geometry else None
+        if layers is not None and self.unfreeze != "all" and self.unfreeze > layers:
             raise ValueError(
                 f"unfreeze: found {self.unfreeze}, but {self.backbone.name} has {layers} layers; "
                 f"allowed: 0 to {layers}, or all"
@@ -270,6 +227,15 @@ def resolve(composed: DictConfig) -> Config:
     except OmegaConfBaseException as e:
         raise UserError(f"configuration: {e}") from e
     assert isinstance(values, dict)
+    return _validated(values)
+
+
+def with_backbone(cfg: Config, backbone: BackboneConfig) -> Config:
+    """The same run with another backbone, or a completed one; all rules are checked again."""
+    return _validated(cfg.model_dump() | {"backbone": backbone.model_dump()})
+
+
+def _validated(values: dict[Any, Any]) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as e:
@@ -324,8 +290,9 @@ def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     paths: list[str] = []
     for name, field in model.model_fields.items():
         paths.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            paths += _paths(field.annotation, f"{prefix}{name}.")
+        for kind in (field.annotation, *get_args(field.annotation)):  # Geometry, Geometry | None
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                paths += _paths(kind, f"{prefix}{name}.")
     return paths
 
 

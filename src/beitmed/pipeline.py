@@ -13,9 +13,9 @@ from torch.utils.data import Dataset
 
 from beitmed import artifacts, data, metrics, record, sampling, trainer, trunk_features, weights
 from beitmed.artifacts import Run
-from beitmed.config import Config
+from beitmed.config import Config, with_backbone
 from beitmed.data import Data
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 from beitmed.pixels import PixelDataset
 from beitmed.record import Inputs, Outcome
 from beitmed.trunk_features import FeatureDataset
@@ -30,6 +30,7 @@ def run(cfg: Config) -> Path:
 
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
+    cfg = with_backbone(cfg, weights.complete(cfg.backbone))
     with artifacts.open_run(cfg) as folder:
         if folder.finished:
             data.check_unchanged(cfg, folder.read_json("data.json") or {})
@@ -69,8 +70,9 @@ def _inputs(cfg: Config, loaded: Data, folder: Run) -> Inputs:
             for name, split in loaded.splits.items()
         }
     else:
-        beit, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
-        network, description = FreezableBeit(beit, cfg.unfreeze, cfg.trunk_mode), {"mode": "live"}
+        model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
+        network = FreezableBackbone(model, cfg.unfreeze, cfg.trunk_mode)
+        description = {"mode": "live"}
         datasets = {
             name: PixelDataset(split.images, split.labels, processor, rows[name])
             for name, split in loaded.splits.items()

@@ -15,7 +15,7 @@ from beitmed.artifacts import Run
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.estimates import Estimate
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 
 log = logging.getLogger(__name__)
 _HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
@@ -28,7 +28,7 @@ class Inputs:
 
     data: Data
     indices: np.ndarray  # of the train split, int64, sorted
-    network: FreezableBeit
+    network: FreezableBackbone
     datasets: Mapping[str, Dataset]  # by split; of "train" the chosen images only
     features: Mapping[str, Any]  # how the trunk's output came about, JSON values
 
@@ -150,7 +150,7 @@ def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: 
 def _export(cfg: Config, folder: Run, data: Data) -> None:
     # Put together anew, since the trunk may have been released: a saved top must do for that.
     beit, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
-    network = FreezableBeit(beit, cfg.unfreeze)
+    network = FreezableBackbone(beit, cfg.unfreeze)
     artifacts.require_space(folder.path, 4 * network.count()[1])
     model.load_top(network, folder.path / "top.safetensors")
     network.model.save_pretrained(folder.path / "huggingface")

@@ -11,7 +11,7 @@ SOURCE = Path(beitmed.__file__).parent
 # A module imports from rows above its own only.
 LAYERS = [
     {"errors", "fields"},
-    {"backbone_config", "family", "heads", "sparse_drop_path"},
+    {"backbone_config", "lora_config", "family", "heads", "sparse_drop_path"},
     {"config", "locks", "intervals", "phantom", "sampling", "environment"},
     {
         "cli",
@@ -25,7 +25,7 @@ LAYERS = [
         "feature_store",
     },
     {"metrics", "data", "weights", "model"},
-    {"trainer", "plots", "trunk_features"},
+    {"trainer", "plots", "trunk_features", "adapters"},
     {"record"},
     {"pipeline"},
     {"train", "prepare", "features"},
@@ -39,11 +39,12 @@ CONFINED = {
     "huggingface_hub": {"hub"},
     "pooch": {"medmnist_files"},
     "filelock": {"locks"},
+    "peft": {"adapters"},
 }
 WITHOUT_TORCH = {"errors", "config", "cli", "train", "prepare", "artifacts", "metrics", "estimates",
                  "calibration", "intervals", "phantom", "sampling", "data", "plots",
                  "medmnist_files", "hub", "feature_store", "features", "locks", "fields",
-                 "backbone_config"}  # fmt: skip
+                 "backbone_config", "lora_config"}  # fmt: skip
 
 
 def imports(module: str) -> tuple[set[str], set[str]]:

@@ -23,6 +23,7 @@ from beitmed.backbone_config import BackboneConfig
 from beitmed.errors import UserError
 from beitmed.fields import Count, Finite, Momentum, NonNegative, Positive, Ratio, Seed, Word
 from beitmed.fields import Strict as _Strict
+from beitmed.lora_config import LoraConfig
 
 Size = Literal[28, 64, 128, 224]
 
@@ -97,6 +98,8 @@ class Config(_Strict):
     balanced: bool
     unfreeze: Annotated[int, Field(ge=0)] | Literal["all"]
     trunk_mode: Literal["eval", "train"]
+    adapter: Literal["none", "lora"]
+    lora: LoraConfig
     features: Literal["auto", "cached", "live"]
     precision: Literal["fp32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "cuda"]
@@ -125,6 +128,12 @@ class Config(_Strict):
             raise ValueError(
                 f"unfreeze: found {self.unfreeze}, but {self.backbone.name} has {layers} layers; "
                 f"allowed: 0 to {layers}, or all"
+            )
+        if self.adapter == "lora" and self.unfreeze in (0, "all"):
+            raise ValueError(
+                f"adapter: found lora with unfreeze={self.unfreeze}; it stands in the top layers "
+                "instead of training them, so give their number, 1 or more (all layers: "
+                f"unfreeze={layers or 'their number'}), or set adapter=none"
             )
         if not self.balanced and self.majority_ratio is not None:
             raise ValueError(
@@ -184,6 +193,9 @@ def without_locations(values: Any) -> dict[str, Any]:
         for parent in parents:
             node = node.get(parent, {})
         node.pop(last, None)
+    if kept.get("adapter", "none") == "none":  # then its settings decide nothing
+        kept.pop("adapter", None)
+        kept.pop("lora", None)
     return kept
 
 

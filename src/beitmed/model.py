@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -72,6 +72,28 @@ class FreezableBackbone(nn.Module):
             return []
         layers = self.family.layer_list(self.model)[: self.first_trained]
         return [*self.family.modules_below(self.model), *layers]
+
+    def adapt(self, inject: Callable[[list[nn.Module]], list[nn.Parameter]]) -> None:
+        """Freeze the top layers' own weights and train what `inject` puts into them instead.
+
+        inject: top layers -> the parameters that it added to them.
+        """
+        top = list(self.family.layer_list(self.model)[self.first_trained :])
+        digest = hashlib.sha256(self.trunk_fingerprint().encode())
+        for layer in top:
+            for name, p in sorted(layer.named_parameters()):
+                _update(digest, name, p)
+        above = [p for m in self.family.modules_above(self.model) for p in m.parameters()]
+        added = inject(top)
+        self.requires_grad_(False)
+        for parameter in (*added, *above):
+            parameter.requires_grad_(True)
+        self._trunk_facts = {
+            "trained": sum(p.numel() for p in (*added, *above)),
+            "total": self._trunk_facts["total"] + sum(p.numel() for p in added),
+            "sha256": digest.hexdigest(),
+        }
+        self.train(self.training)
 
     @torch.no_grad()
     def _make_shared(self) -> dict[str, torch.Tensor]:
@@ -176,8 +198,7 @@ class FreezableBackbone(nn.Module):
             digest = hashlib.sha256()
             for name, p in sorted(self.model.named_parameters()):
                 if not p.requires_grad:
-                    digest.update(f"{name} {tuple(p.shape)} {p.dtype}".encode())
-                    digest.update(p.detach().cpu().contiguous().numpy().data)
+                    _update(digest, name, p)
             self._trunk_facts["sha256"] = digest.hexdigest()
         return self._trunk_facts["sha256"]
 
@@ -229,6 +250,11 @@ class FreezableBackbone(nn.Module):
                 module.to_empty(device="cpu")
             _read(f, names - shared, network)
         return network
+
+
+def _update(digest: Any, name: str, p: nn.Parameter) -> None:
+    digest.update(f"{name} {tuple(p.shape)} {p.dtype}".encode())
+    digest.update(p.detach().cpu().contiguous().numpy().data)
 
 
 def _detached(parameters: Iterator[tuple[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

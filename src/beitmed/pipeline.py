@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from beitmed import artifacts, data, metrics, record, sampling, trainer, trunk_features, weights
+from beitmed import adapters, artifacts, data, metrics, record, sampling, trainer, weights
+from beitmed import trunk_features as features
 from beitmed.artifacts import Run
 from beitmed.config import Config, with_backbone
 from beitmed.data import Data
-from beitmed.model import FreezableBackbone
 from beitmed.pixels import PixelDataset
 from beitmed.record import Inputs, Outcome
 from beitmed.trunk_features import FeatureDataset
@@ -61,17 +61,17 @@ def _inputs(cfg: Config, loaded: Data, folder: Run) -> Inputs:
     )
     rows = {"train": indices, "val": None, "test": None}
     trainer.seed_everything(cfg.seed)
-    cached = trunk_features.prepare(cfg, loaded)
+    cached = features.prepare(cfg, loaded)
     datasets: dict[str, Dataset]
     if cached is not None:
-        network, description = cached.network, cached.description
+        network, description = adapters.adapt(cfg, cached.network), cached.description
         datasets = {
             name: FeatureDataset(cached.entries[name].open(), split.labels, rows[name])
             for name, split in loaded.splits.items()
         }
     else:
         model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
-        network = FreezableBackbone(model, cfg.unfreeze, cfg.trunk_mode)
+        network = adapters.build(cfg, model)
         description = {"mode": "live"}
         datasets = {
             name: PixelDataset(split.images, split.labels, processor, rows[name])

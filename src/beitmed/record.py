@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from beitmed import artifacts, environment, metrics, model, plots, weights
+from beitmed import adapters, artifacts, environment, metrics, model, plots, weights
 from beitmed.artifacts import Run
 from beitmed.config import Config
 from beitmed.data import Data
@@ -149,10 +149,11 @@ def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: 
 
 def _export(cfg: Config, folder: Run, data: Data) -> None:
     # Put together anew, since the trunk may have been released: a saved top must do for that.
-    beit, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
-    network = FreezableBackbone(beit, cfg.unfreeze)
+    backbone, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
+    network = adapters.build(cfg, backbone)
     artifacts.require_space(folder.path, 4 * network.count()[1])
     model.load_top(network, folder.path / "top.safetensors")
+    adapters.merge(network)
     network.model.save_pretrained(folder.path / "huggingface")
     processor.save_pretrained(folder.path / "huggingface")
 

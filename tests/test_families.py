@@ -77,7 +77,10 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
     found = {}
     for name, saved_as in SAVED_AS.items():
         torch.manual_seed(1)
-        model = saved_as(tiny_config(name))
+        settings = tiny_config(name)
+        if name == "data2vec-vision":  # as facebook/data2vec-vision-base says
+            settings.use_mean_pooling = settings.use_mask_token = False
+        model = saved_as(settings)
         randomise(model)
         folder = tmp_path_factory.mktemp(name) / f"tiny-{name}"
         model.save_pretrained(folder)
@@ -305,6 +308,45 @@ def test_another_geometry_or_image_size_than_the_yamls_is_refused(name, checkpoi
     moved = backbone.model_copy(update={"weights": str(folder)})
     with pytest.raises(UserError, match=r"gives 64 x 64 px, but .* reads 32 px"):
         weights.load(moved, ("a", "b"), seed=0)
+
+
+# The form of the files that these families' checkpoints have on the hub, none since 2022 changed.
+OLD_PROCESSORS = {
+    "beit": "BeitFeatureExtractor",
+    "data2vec-vision": "BeitFeatureExtractor",
+    "vit": "ViTFeatureExtractor",
+    "deit": "DeiTFeatureExtractor",
+    "vit_mae": None,
+    "vit_msn": "ViTFeatureExtractor",
+}
+
+
+@pytest.mark.parametrize("name", OLD_PROCESSORS)
+def test_the_old_form_of_an_image_processors_file_is_read(name, checkpoints, tmp_path):
+    folder = Path(shutil.copytree(checkpoints[name], tmp_path / "copy"))
+    values = {
+        "do_normalize": True, "do_resize": True, "image_mean": [0.1, 0.2, 0.3],
+        "image_std": [0.5, 0.5, 0.5], "resample": 2, "size": SIDE, "crop_size": SIDE,
+    }  # fmt: skip
+    if (old := OLD_PROCESSORS[name]) is not None:
+        values["feature_extractor_type"] = old
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    _, processor = weights.load(auto(folder).backbone, ("a", "b"), seed=0)
+    assert type(processor) is FAMILIES[name].processor
+    white = PixelDataset(np.full((1, 28, 28), 255, np.uint8), np.zeros(1, int), processor)[0]
+    found = white["pixel_values"].mean(dim=(1, 2))
+    torch.testing.assert_close(found, (1 - torch.tensor([0.1, 0.2, 0.3])) / 0.5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_old_pytorch_format_is_read_as_plain_tensors(name, checkpoints, tmp_path):
+    folder = Path(shutil.copytree(checkpoints[name], tmp_path / "copy"))
+    expected, _ = weights.load(auto(folder).backbone, ("a", "b"), seed=0)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    found, _ = weights.load(auto(folder).backbone, ("a", "b"), seed=0)
+    for (n, p), q in zip(expected.named_parameters(), found.parameters(), strict=True):
+        assert torch.equal(p, q), n
 
 
 @pytest.mark.parametrize("name", ["dinov2", "dinov2_with_registers"])

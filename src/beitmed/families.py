@@ -114,6 +114,9 @@ _DATA2VEC = Family(
     embed=lambda model, pixels: model.data2vec_vision.embeddings(pixels)[0],
     shared=_position_bias("data2vec_vision.encoder.relative_position_bias"),
     layer=_data2vec_layer,
+    # Checkpoints trained without labels say false, and would give a CLS token that no loss has
+    # trained; the authors fine-tune with the mean.
+    always={"use_mean_pooling": True},
     processor=hf.BeitImageProcessorPil,
     fixed=_SHARED_BIAS,
     layer_scale="layer_scale_init_value",

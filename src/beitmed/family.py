@@ -41,6 +41,7 @@ class Family:
     interpolates: whether images of another size than config.image_size are its normal use.
     processor: its image processor where weights are random; a checkpoint brings its own. So are
     fixed, layer_scale: further keys of its configuration, and the one of layer scale's start.
+    always: keys of a checkpoint's configuration that are set, whatever it says.
     zero_at_first: parameters that transformers starts at zero, though a trained model has them.
     """
 
@@ -58,6 +59,7 @@ class Family:
     interpolates: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
     layer_scale: str | None = None
+    always: Mapping[str, Any] = field(default_factory=dict)
     zero_at_first: tuple[str, ...] = ()
 
     def layer_list(self, model: Any) -> nn.ModuleList:

@@ -222,7 +222,8 @@ def _config(folder: Path, backbone: BackboneConfig | None) -> PreTrainedConfig:
         raise UserError(
             f"backbone.weights: {folder} holds a model of type {found!r}; allowed: {allowed}.{hint}"
         )
-    config = FAMILIES[found].classifier.config_class.from_dict(values)
+    family = FAMILIES[found]
+    config = family.classifier.config_class.from_dict({**values, **family.always})
     if backbone is not None:
         expected = backbone.known_geometry.model_dump()
         for key, value in families.geometry(config).items():

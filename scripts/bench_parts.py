@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from beitmed import config, trainer, trunk_features, weights
 from beitmed.feature_store import Store
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 from beitmed.pixels import PixelDataset
 
 BATCH = 32  # the paper's
@@ -39,10 +39,10 @@ class Parts:
         self.peer_images = bench_peer.Images(self.images, self.labels, processor)
         self.peer = beit
         # Modules are shared between the sides, and each side freezes them before its turn.
-        self.ours = {depth: FreezableBeit(beit, depth) for depth in DEPTHS}
+        self.ours = {depth: FreezableBackbone(beit, depth) for depth in DEPTHS}
         self.features: dict[int, torch.Tensor] = {}
 
-    def _frozen(self, depth: int) -> FreezableBeit:
+    def _frozen(self, depth: int) -> FreezableBackbone:
         network = self.ours[depth]
         bench_peer.freeze(self.peer, depth)
         return network

@@ -15,7 +15,7 @@ from bench_table import EPOCHS, SIZES, TINY, Table, configuration
 
 from beitmed import environment, trainer, trunk_features, weights
 from beitmed.feature_store import Store
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 
 HERE = Path(__file__).parent
 
@@ -113,7 +113,7 @@ def many(n: int) -> None:
         "dataset=phantom", "backbone=beit_tiny", "train.max_steps=200", "train.batch_size=32"
     )
     beit, _ = weights.load(cfg.backbone, ("0", "1"), 0)
-    network = FreezableBeit(beit, 2)
+    network = FreezableBackbone(beit, 2)
     network.release_trunk()
     with tempfile.TemporaryDirectory() as folder:
         rng = np.random.default_rng(0)

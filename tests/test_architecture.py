@@ -11,12 +11,13 @@ import beitmed
 SOURCE = Path(beitmed.__file__).parent
 # A module, or a folder of modules, imports from rows above its own only.
 LAYERS = [
-    {"errors"},
+    {"errors", "fields"},
+    {"backbone_config", "lora_config", "family", "heads", "sparse_drop_path"},
     {"config", "locks", "rows", "intervals", "phantom", "sampling", "environment"},
-    {"cli", "estimates", "calibration", "hub", "pixels", "model", "artifacts", "feature_store",
+    {"cli", "estimates", "calibration", "hub", "pixels", "families", "artifacts", "feature_store",
      "seeds"},
-    {"metrics", "npz_rows", "weights", "resampling", "comparisons"},
-    {"multiclass", "medmnist_files"},
+    {"metrics", "npz_rows", "weights", "model", "resampling", "comparisons"},
+    {"multiclass", "medmnist_files", "adapters"},
     {"multilabel", "data"},
     {"evaluation"},
     {"trainer", "plots", "trunk_features", "trained", "finished"},
@@ -31,15 +32,17 @@ CONFINED = {
     "hydra": {"train", "features", "cli"},
     "omegaconf": {"train", "config", "cli"},
     "medmnist": {"medmnist_files"},
-    "matplotlib": {"plots", "roc_panels", "audit.drawn", "explain.figures", "report.layout", "report.figures",
-                   "report.bars", "report.reliability"},
+    "matplotlib": {"plots", "roc_panels", "audit.drawn", "explain.figures", "report.layout",
+                   "report.figures", "report.bars", "report.reliability"},
     "jinja2": {"report.page"},
     "huggingface_hub": {"hub"},
     "pooch": {"medmnist_files"},
     "filelock": {"locks"},
+    "peft": {"adapters"},
 }  # fmt: skip
-WITH_TORCH = {"environment", "pixels", "model", "weights", "trained", "trainer", "trunk_features",
-              "record", "pipeline", "explain.attention"}  # fmt: skip
+WITH_TORCH = {"environment", "pixels", "family", "families", "heads", "sparse_drop_path", "model",
+              "adapters", "weights", "trained", "trainer", "trunk_features", "record", "pipeline",
+              "explain.attention"}  # fmt: skip
 PACKAGES = ("beitmed", "beitmed.audit", "beitmed.explain", "beitmed.report")
 
 

@@ -9,7 +9,7 @@ from transformers import BeitConfig, BeitForImageClassification
 
 from beitmed import model
 from beitmed.explain import attention
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 
 LAYERS, HEADS, SIDE = 4, 2, 3
 # The kinds of BEiT checkpoints: pt22k (shared bias), ft22k (a bias a layer), and pooled by CLS.
@@ -21,7 +21,7 @@ FLAGS = {
 }
 
 
-def network(flags: str = "shared", unfreeze: int | str = 2) -> FreezableBeit:
+def network(flags: str = "shared", unfreeze: int | str = 2) -> FreezableBackbone:
     torch.manual_seed(0)
     beit = BeitForImageClassification(
         BeitConfig(
@@ -32,7 +32,7 @@ def network(flags: str = "shared", unfreeze: int | str = 2) -> FreezableBeit:
     )  # fmt: skip
     for _ in range(8):  # far from uniform, so that a wrong map is far from the right one
         randomise(beit)
-    return FreezableBeit(beit, unfreeze)
+    return FreezableBackbone(beit, unfreeze)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def bias_by_hand(table: torch.Tensor) -> torch.Tensor:
     return out
 
 
-def passes(net: FreezableBeit, pixels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def passes(net: FreezableBackbone, pixels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """What each layer's attention reads and gives with the fast attention of training."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     hooks = [

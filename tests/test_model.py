@@ -11,7 +11,7 @@ from transformers import BeitConfig, BeitForImageClassification
 
 from beitmed import model
 from beitmed.errors import UserError
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 
 LAYERS = 4
 DEPTHS = [0, 1, 2, LAYERS, "all"]
@@ -55,13 +55,13 @@ def test_beit_large_with_the_papers_five_layers_trains_exactly_its_63_million():
         beit = BeitForImageClassification(
             BeitConfig(**geometry, use_shared_relative_position_bias=True, use_mask_token=True)
         )
-    assert FreezableBeit(beit, 5).count() == (62_990_338, 303_139_266)
+    assert FreezableBackbone(beit, 5).count() == (62_990_338, 303_139_266)
 
 
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("unfreeze", DEPTHS)
 def test_the_trained_set_at_every_depth(flags, unfreeze):
-    network = FreezableBeit(tiny(flags), unfreeze)
+    network = FreezableBackbone(tiny(flags), unfreeze)
     trained = {name for name, _ in network.trained_parameters()}
     tops = range(LAYERS) if unfreeze == "all" else range(LAYERS - unfreeze, LAYERS)
     expected = {
@@ -79,7 +79,7 @@ def test_the_trained_set_at_every_depth(flags, unfreeze):
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("unfreeze", DEPTHS)
 def test_trunk_and_top_are_the_whole_model(flags, unfreeze, batch):
-    network = FreezableBeit(tiny(flags), unfreeze).eval()
+    network = FreezableBackbone(tiny(flags), unfreeze).eval()
     with torch.no_grad():
         whole = network.model(**batch)
         out = network(**batch)
@@ -89,18 +89,18 @@ def test_trunk_and_top_are_the_whole_model(flags, unfreeze, batch):
 
 def test_without_the_shared_bias_the_outputs_would_differ(batch):
     # Guards the test above: a bias that is zero could be forgotten unseen.
-    network = FreezableBeit(tiny(), 2).eval()
+    network = FreezableBackbone(tiny(), 2).eval()
     beit = tiny()
     with torch.no_grad():
         beit.beit.shared_position_bias.relative_position_bias_table.zero_()
-        without = FreezableBeit(beit, 2).eval()
+        without = FreezableBackbone(beit, 2).eval()
         assert not torch.equal(network(**batch)["logits"], without(**batch)["logits"])
 
 
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("unfreeze", [0, 1, 2, LAYERS])
 def test_from_features_without_its_trunk_it_is_the_same_network(flags, unfreeze, batch, tmp_path):
-    network = FreezableBeit(tiny(flags), unfreeze).eval()
+    network = FreezableBackbone(tiny(flags), unfreeze).eval()
     with torch.no_grad():
         whole = network(**batch)
         features = network.trunk(batch["pixel_values"])
@@ -110,7 +110,7 @@ def test_from_features_without_its_trunk_it_is_the_same_network(flags, unfreeze,
     facts = network.count(), network.trunk_fingerprint(), saved(network, tmp_path)
     (tmp_path / "top").write_bytes(network.top_snapshot())
     network.release_trunk()
-    again = FreezableBeit.from_snapshot(tmp_path / "top", unfreeze).eval()
+    again = FreezableBackbone.from_snapshot(tmp_path / "top", unfreeze).eval()
     for other in (network, again):
         with torch.no_grad():
             out = other(features=features, labels=batch["labels"])
@@ -123,7 +123,7 @@ def test_from_features_without_its_trunk_it_is_the_same_network(flags, unfreeze,
 
 @pytest.mark.parametrize("unfreeze", [0, 1, 2, LAYERS])
 def test_a_step_changes_the_top_and_nothing_of_the_trunk(unfreeze, batch):
-    network = FreezableBeit(tiny(), unfreeze).train()
+    network = FreezableBackbone(tiny(), unfreeze).train()
     before = copy.deepcopy(dict(network.model.named_parameters()))
     tokens = network.trunk(batch["pixel_values"])
     optimizer = torch.optim.AdamW((p for _, p in network.trained_parameters()), lr=0.1)
@@ -136,7 +136,7 @@ def test_a_step_changes_the_top_and_nothing_of_the_trunk(unfreeze, batch):
 
 
 def test_a_frozen_layer_is_deterministic_while_the_top_has_drop_path(batch):
-    network = FreezableBeit(tiny(), 2).train()
+    network = FreezableBackbone(tiny(), 2).train()
     x = batch["pixel_values"]
     assert torch.equal(network.trunk(x), network.trunk(x))
     assert not torch.equal(network(x)["logits"], network(x)["logits"])
@@ -150,7 +150,7 @@ def test_skipping_what_drop_path_drops_is_the_same_function(flags, images, batch
     batch = {name: values[:images] for name, values in batch.items()}
     found = []
     for first in range(20):  # with one image, seeds that drop all of a branch are among them
-        ours, theirs = (FreezableBeit(tiny(flags), LAYERS).train() for _ in range(2))
+        ours, theirs = (FreezableBackbone(tiny(flags), LAYERS).train() for _ in range(2))
         torch.manual_seed(first)
         loss = ours(**batch)["loss"]
         loss.backward()
@@ -168,7 +168,7 @@ def test_skipping_what_drop_path_drops_is_the_same_function(flags, images, batch
 
 
 def test_trunk_mode_train_is_the_papers_random_trunk(batch):
-    network = FreezableBeit(tiny(), 0, trunk_mode="train").train()
+    network = FreezableBackbone(tiny(), 0, trunk_mode="train").train()
     x = batch["pixel_values"]
     assert not torch.equal(network(x)["logits"], network(x)["logits"])
     assert all(layer.training for layer in network.model.beit.layers)
@@ -177,24 +177,24 @@ def test_trunk_mode_train_is_the_papers_random_trunk(batch):
 
 
 def test_checkpoints_hold_the_trained_parameters_only():
-    network = FreezableBeit(tiny(), 1)
+    network = FreezableBackbone(tiny(), 1)
     expected = {f"model.{name}" for name, _ in network.trained_parameters()}
     assert set(network.state_dict()) == expected
     assert len(expected) < len(list(network.parameters()))
 
 
 def test_a_saved_top_comes_back_on_the_same_trunk_only(tmp_path, batch):
-    network = FreezableBeit(tiny(), 1).eval()
+    network = FreezableBackbone(tiny(), 1).eval()
     randomise(network.model.classifier)
     model.save_top(network, tmp_path / "top.safetensors")
-    other = FreezableBeit(tiny(), 1).eval()
+    other = FreezableBackbone(tiny(), 1).eval()
     assert not torch.equal(network(**batch)["logits"], other(**batch)["logits"])
     model.load_top(other, tmp_path / "top.safetensors")
     assert torch.equal(network(**batch)["logits"], other(**batch)["logits"])
 
     with pytest.raises(UserError, match="unfreeze"):
-        model.load_top(FreezableBeit(tiny(), 2), tmp_path / "top.safetensors")
-    foreign = FreezableBeit(tiny(), 1)
+        model.load_top(FreezableBackbone(tiny(), 2), tmp_path / "top.safetensors")
+    foreign = FreezableBackbone(tiny(), 1)
     with torch.no_grad():
         foreign.model.beit.layers[0].mlp.fc1.bias[0] += 1e-3
     with pytest.raises(UserError, match="trunk with SHA-256"):

@@ -12,7 +12,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 
 from beitmed import trainer, weights
 from beitmed.errors import UserError
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 from beitmed.pixels import PixelDataset
 
 N = 24
@@ -36,7 +36,7 @@ def config(*overrides: str):
 def build(cfg):
     trainer.seed_everything(cfg.seed)
     beit, processor = weights.load(cfg.backbone, ("a", "b"), cfg.seed)
-    return FreezableBeit(beit, cfg.unfreeze, cfg.trunk_mode), processor
+    return FreezableBackbone(beit, cfg.unfreeze, cfg.trunk_mode), processor
 
 
 def run(cfg, splits, folder):

@@ -17,25 +17,16 @@ from typing import Annotated, Any, Literal, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from beitmed.backbone_config import BackboneConfig
 from beitmed.errors import UserError
+from beitmed.fields import Count, Finite, Momentum, NonNegative, Positive, Ratio, Seed, Word
+from beitmed.fields import Strict as _Strict
+from beitmed.lora_config import LoraConfig
 
 Size = Literal[28, 64, 128, 224]
 Task = Literal["binary", "multiclass", "ordinal", "multilabel"]
-Count = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Momentum = Annotated[float, Field(ge=0, lt=1)]
-Ratio = Annotated[float, Field(ge=1, allow_inf_nan=False)]
-Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Recipe(_Strict):
@@ -63,40 +54,6 @@ class DatasetConfig(_Strict):
     @property
     def synthetic(self) -> bool:
         return self.source == "phantom"
-
-
-class Geometry(_Strict):
-    """What must agree between a backbone's YAML and a checkpoint's `config.json`."""
-
-    hidden_size: Count
-    num_hidden_layers: Count
-    num_attention_heads: Count
-    intermediate_size: Count
-    image_size: Count
-    patch_size: Count
-
-
-class RandomBackbone(_Strict):
-    """Configuration and image processor of a backbone with random weights."""
-
-    init_seed: Seed
-    layer_scale_init_value: Finite
-    drop_path_rate: Momentum
-    image_mean: Triple
-    image_std: Triple
-    resample: Literal["bilinear", "bicubic"]
-
-
-class BackboneConfig(_Strict):
-    name: Word
-    weights: Annotated[str, Field(min_length=1)]
-    revision: str | None
-    geometry: Geometry
-    random: RandomBackbone
-
-    @property
-    def random_weights(self) -> bool:
-        return self.weights == "random"
 
 
 class TrainConfig(_Strict):
@@ -143,6 +100,8 @@ class Config(_Strict):
     balanced: bool
     unfreeze: Annotated[int, Field(ge=0)] | Literal["all"]
     trunk_mode: Literal["eval", "train"]
+    adapter: Literal["none", "lora"]
+    lora: LoraConfig
     features: Literal["auto", "cached", "live"]
     precision: Literal["fp32", "bf16", "fp16"]
     device: Literal["auto", "cpu", "cuda"]
@@ -176,11 +135,18 @@ class Config(_Strict):
                 "balanced: found true with a multilabel dataset, where an image has several labels "
                 "and undersampling one class undersamples others; use balanced=false"
             )
-        layers = self.backbone.geometry.num_hidden_layers
-        if self.unfreeze != "all" and self.unfreeze > layers:
+        geometry = self.backbone.geometry
+        layers = geometry.num_hidden_layers if geometry else None
+        if layers is not None and self.unfreeze != "all" and self.unfreeze > layers:
             raise ValueError(
                 f"unfreeze: found {self.unfreeze}, but {self.backbone.name} has {layers} layers; "
                 f"allowed: 0 to {layers}, or all"
+            )
+        if self.adapter == "lora" and self.unfreeze in (0, "all"):
+            raise ValueError(
+                f"adapter: found lora with unfreeze={self.unfreeze}; it stands in the top layers "
+                "instead of training them, so give their number, 1 or more (all layers: "
+                f"unfreeze={layers or 'their number'}), or set adapter=none"
             )
         if not self.balanced and self.majority_ratio is not None:
             raise ValueError(
@@ -240,6 +206,9 @@ def without_locations(values: Any) -> dict[str, Any]:
         for parent in parents:
             node = node.get(parent, {})
         node.pop(last, None)
+    if kept.get("adapter", "none") == "none":  # then its settings decide nothing
+        kept.pop("adapter", None)
+        kept.pop("lora", None)
     return kept
 
 
@@ -286,6 +255,11 @@ def resolve(composed: DictConfig) -> Config:
         raise UserError(f"configuration: {e}") from e
     assert isinstance(values, dict)
     return check(values)
+
+
+def with_backbone(cfg: Config, backbone: BackboneConfig) -> Config:
+    """The same run with another backbone, or a completed one; all rules are checked again."""
+    return check(cfg.model_dump() | {"backbone": backbone.model_dump()})
 
 
 def check(values: Any) -> Config:

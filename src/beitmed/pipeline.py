@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from beitmed import artifacts, data, evaluation, record, sampling, trainer, trunk_features, weights
+from beitmed import adapters, artifacts, data, evaluation, record, sampling, trainer, weights
+from beitmed import trunk_features as features
 from beitmed.artifacts import Run
-from beitmed.config import Config
+from beitmed.config import Config, with_backbone
 from beitmed.data import Data
-from beitmed.model import FreezableBeit
 from beitmed.pixels import PixelDataset
 from beitmed.record import Inputs, Outcome
 from beitmed.trunk_features import FeatureDataset
@@ -30,6 +30,7 @@ def run(cfg: Config) -> Path:
 
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
+    cfg = with_backbone(cfg, weights.complete(cfg.backbone))
     with artifacts.open_run(cfg) as folder:
         if folder.finished:
             data.check_unchanged(cfg, folder.read_json("data.json") or {})
@@ -60,17 +61,18 @@ def _inputs(cfg: Config, loaded: Data, folder: Run) -> Inputs:
     )
     rows = {"train": indices, "val": None, "test": None}
     trainer.seed_everything(cfg.seed)
-    cached = trunk_features.prepare(cfg, loaded)
+    cached = features.prepare(cfg, loaded)
     datasets: dict[str, Dataset]
     if cached is not None:
-        network, description = cached.network, cached.description
+        network, description = adapters.adapt(cfg, cached.network), cached.description
         datasets = {
             name: FeatureDataset(cached.entries[name].open(), split.labels, rows[name])
             for name, split in loaded.splits.items()
         }
     else:
-        beit, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
-        network, description = FreezableBeit(beit, cfg.unfreeze, cfg.trunk_mode), {"mode": "live"}
+        model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
+        network = adapters.build(cfg, model)
+        description = {"mode": "live"}
         datasets = {
             name: PixelDataset(split.images, split.labels, processor, rows[name])
             for name, split in loaded.splits.items()

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beitmed import cli
-from beitmed.config import BackboneConfig, Config
+from beitmed.backbone_config import BackboneConfig
+from beitmed.config import Config
 from beitmed.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def _weights(backbone: BackboneConfig) -> Row:
 
     try:
         folder = weights.locate(backbone)
+        backbone = weights.complete(backbone)
         weights.load(backbone, ("0", "1"), seed=0)  # the only check that a file is whole
     except UserError as e:
         return Row(backbone.name, "missing or damaged", backbone.weights, str(e))
@@ -73,7 +75,7 @@ def _prepare() -> int:
         return 0
     configurations = cli.configurations(arguments)
     data = {(c.dataset.name, c.size): c for c in configurations}
-    backbones = {c.backbone.name: c.backbone for c in configurations}
+    backbones = {(c.backbone.name, c.backbone.weights): c.backbone for c in configurations}
     rows = [*map(_data, data.values()), *map(_weights, backbones.values())]
     print(_table(rows))
     problems = [row.problem for row in rows if row.problem]

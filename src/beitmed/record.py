@@ -10,12 +10,20 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from beitmed import artifacts, environment, evaluation, figures, model, trained
+from beitmed import (
+    adapters,
+    artifacts,
+    environment,
+    evaluation,
+    figures,
+    model,
+    trained,
+)
 from beitmed.artifacts import Run
 from beitmed.config import Config
 from beitmed.data import Data, counts
 from beitmed.estimates import Estimate
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 
 log = logging.getLogger(__name__)
 _HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
@@ -27,7 +35,7 @@ class Inputs:
 
     data: Data
     indices: np.ndarray  # of the train split, int64, sorted
-    network: FreezableBeit
+    network: FreezableBackbone
     datasets: Mapping[str, Dataset]  # by split; of "train" the chosen images only
     features: Mapping[str, Any]  # how the trunk's output came about, JSON values
 
@@ -183,6 +191,7 @@ def _export(cfg: Config, folder: Run, data: Data) -> None:
     # Put together anew, since the trunk may have been released: a saved top must do for that.
     network, processor = trained.load(cfg, folder.path / "top.safetensors", data.class_names)
     artifacts.require_space(folder.path, 4 * network.count()[1])
+    adapters.merge(network)
     if cfg.dataset.task == "multilabel":
         network.model.config.problem_type = "multi_label_classification"  # a sigmoid each
     network.model.save_pretrained(folder.path / "huggingface")

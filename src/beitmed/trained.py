@@ -8,22 +8,22 @@ import torch
 from safetensors import SafetensorError
 from transformers import BaseImageProcessor
 
-from beitmed import model, weights
+from beitmed import adapters, model, weights
 from beitmed.config import Config
 from beitmed.errors import UserError
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 
 
 def load(
     cfg: Config, top: Path, class_names: tuple[str, ...]
-) -> tuple[FreezableBeit, BaseImageProcessor]:
+) -> tuple[FreezableBackbone, BaseImageProcessor]:
     """The network of a run, in eval mode and in main memory, and its image processor.
 
     top: the run's top.safetensors. Raises UserError where the backbone's weights are missing or
     not those that the run was trained on, or where `top` is damaged.
     """
-    beit, processor = weights.load(cfg.backbone, class_names, cfg.seed)
-    network = FreezableBeit(beit, cfg.unfreeze)
+    backbone, processor = weights.load(cfg.backbone, class_names, cfg.seed)
+    network = adapters.build(cfg, backbone)
     try:
         model.load_top(network, top)
     except SafetensorError as e:

@@ -28,7 +28,7 @@ from transformers import (
 
 from beitmed.config import Config
 from beitmed.errors import UserError
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 
 _IMAGES_AT_ONCE_ON_A_CPU = 8
 _COMPLETE = "complete"  # a file in a checkpoint that says that all others were written
@@ -56,7 +56,7 @@ class _Trainer(Trainer):
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        assert isinstance(self.model, FreezableBeit)
+        assert isinstance(self.model, FreezableBackbone)
         if self.model.whole:  # the paper's own code, step for step
             loss = super().training_step(model, inputs, num_items_in_batch)
         else:
@@ -76,7 +76,7 @@ class _Trainer(Trainer):
     def prediction_step(
         self, model: torch.nn.Module, inputs: Any, *args: Any, **kwargs: Any
     ) -> tuple[Any, Any, Any]:
-        assert isinstance(self.model, FreezableBeit)
+        assert isinstance(self.model, FreezableBackbone)
         if self.model.whole:
             return super().prediction_step(model, inputs, *args, **kwargs)
         parts: list[tuple[float, Any]] = [
@@ -94,7 +94,7 @@ class _Trainer(Trainer):
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # Checkpoints hold the trained parameters only: the Trainer finds the frozen ones missing.
-        assert isinstance(self.model, FreezableBeit)
+        assert isinstance(self.model, FreezableBackbone)
         trained = {f"model.{name}" for name, _ in self.model.trained_parameters()}
         lost = trained.intersection(load_result.missing_keys)
         assert not lost and not load_result.unexpected_keys, load_result
@@ -128,7 +128,7 @@ class _EpochReport(TrainerCallback):
 
 
 def build(
-    network: FreezableBeit,
+    network: FreezableBackbone,
     train: Dataset,
     val: Dataset | None,
     cfg: Config,
@@ -159,7 +159,7 @@ def build(
 
 
 def fit(
-    network: FreezableBeit,
+    network: FreezableBackbone,
     train: Dataset,
     val: Dataset,
     cfg: Config,

@@ -26,8 +26,9 @@ from beitmed import weights
 from beitmed.config import Config
 from beitmed.data import Data, Split
 from beitmed.errors import UserError
+from beitmed.families import FAMILIES
 from beitmed.feature_store import Entry, Store, key_of
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 from beitmed.pixels import PixelDataset, target
 from beitmed.rows import Rows
 
@@ -61,7 +62,7 @@ class FeatureDataset(Dataset):
 class Features:
     """A network without its trunk, the stored features by split, and what they were made of."""
 
-    network: FreezableBeit
+    network: FreezableBackbone
     entries: Mapping[str, Entry]
     description: Mapping[str, Any]
 
@@ -71,7 +72,7 @@ class _Keys:
 
     def __init__(self, cfg: Config, data: Data) -> None:
         self.cfg = cfg
-        self.layers = cfg.backbone.geometry.num_hidden_layers
+        self.layers = cfg.backbone.known_geometry.num_hidden_layers
         assert cfg.unfreeze != "all"
         self.boundary = self.layers - cfg.unfreeze
         self.weights = weights.identity(cfg.backbone)
@@ -96,10 +97,13 @@ class _Keys:
         return key_of({"weights": self.weights, "boundary": self.boundary, "what": "top"})
 
     def shape(self, split: Split) -> tuple[int, ...]:
-        g = self.cfg.backbone.geometry
+        g, name = self.cfg.backbone.known_geometry, self.cfg.backbone.family
+        assert name is not None
         n = len(split.labels)
-        tokens = (g.image_size // g.patch_size) ** 2 + 1
-        return (n, g.hidden_size) if self.boundary == self.layers else (n, tokens, g.hidden_size)
+        if self.boundary == self.layers:
+            return n, len(FAMILIES[name].pooled) * g.hidden_size
+        prefix = FAMILIES[name].prefix(g)
+        return n, prefix + g.patches, g.hidden_size
 
 
 def _digest(split: Split) -> str:
@@ -135,7 +139,7 @@ def prepare(cfg: Config, data: Data) -> Features | None:
         else:
             log.info("features: all %d images are in %s.", _images(data), store.root)
             assert isinstance(cfg.unfreeze, int)
-            network = FreezableBeit.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
+            network = FreezableBackbone.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
             weights.new_head(network.model, data.class_names, cfg.seed)
     found = {name: entry for name, entry in entries.items() if entry is not None}
     lineage = {name: entry.manifest["lineage"] for name, entry in found.items()}
@@ -189,10 +193,10 @@ def _fill(
     keys: _Keys,
     entries: dict[str, Entry | None],
     snapshot: bool,
-) -> FreezableBeit:
+) -> FreezableBackbone:
     """Compute what is missing, into `entries`; the network is returned without its trunk."""
     beit, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
-    network = FreezableBeit(beit, cfg.unfreeze).eval()
+    network = FreezableBackbone(beit, cfg.unfreeze).eval()
     device = torch.device("cuda" if cfg.device != "cpu" and torch.cuda.is_available() else "cpu")
     network.to(device)
     missing = [name for name, entry in entries.items() if entry is None]
@@ -246,7 +250,7 @@ class _Rows:
 
     def __init__(
         self,
-        network: FreezableBeit,
+        network: FreezableBackbone,
         images: PixelDataset,
         lower: Entry | None,
         cfg: Config,

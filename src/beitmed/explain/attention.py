@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from beitmed.model import FreezableBeit
+from beitmed.model import FreezableBackbone
 
 Rows = Literal["patches", "cls"]
 
@@ -33,7 +33,7 @@ class Reading:
     logits: torch.Tensor
 
 
-def read_by_head(network: FreezableBeit) -> Rows:
+def read_by_head(network: FreezableBackbone) -> Rows:
     """Which tokens of the last layer the classifier reads: the patches' mean, or CLS alone.
 
     BEiT's pre-trained checkpoints pool the patches; CLS is then read by nothing after the last
@@ -42,7 +42,7 @@ def read_by_head(network: FreezableBeit) -> Rows:
     return "patches" if network.model.config.use_mean_pooling else "cls"
 
 
-def rows_shown(network: FreezableBeit, asked: str) -> Rows:
+def rows_shown(network: FreezableBackbone, asked: str) -> Rows:
     """The rows that "head", "patches" or "cls" stands for."""
     assert asked in ("head", "patches", "cls"), asked
     if asked == "head":
@@ -55,7 +55,9 @@ def of_rows(attention: torch.Tensor, rows: Rows) -> torch.Tensor:
     return attention[..., 0, :] if rows == "cls" else attention[..., 1:, :].mean(-2)
 
 
-def attention_maps(network: FreezableBeit, pixel_values: torch.Tensor, layer: int) -> torch.Tensor:
+def attention_maps(
+    network: FreezableBackbone, pixel_values: torch.Tensor, layer: int
+) -> torch.Tensor:
     """Attention probabilities of a layer [n, heads, 1 + patches, 1 + patches], in eval mode.
 
     softmax(q k' / sqrt(d) + relative position bias), as the layer multiplies it with its values.
@@ -97,7 +99,7 @@ def _roll(attention: torch.Tensor, below: torch.Tensor | None) -> torch.Tensor:
 
 
 def read(
-    network: FreezableBeit, pixel_values: torch.Tensor, layer: int, rows: Rows | None = None
+    network: FreezableBackbone, pixel_values: torch.Tensor, layer: int, rows: Rows | None = None
 ) -> Reading:
     """The rows' shares in a layer and through all layers, from one pass; keeps no full matrices.
 
@@ -118,7 +120,7 @@ def read(
     return Reading(*(t.float().cpu() for t in (heads[0], rolled, logits)))
 
 
-def _check_layer(network: FreezableBeit, layer: int) -> None:
+def _check_layer(network: FreezableBackbone, layer: int) -> None:
     layers = len(network.model.beit.layers)
     if not 1 <= layer <= layers:
         raise ValueError(f"layer: found {layer}; allowed: 1 to {layers}")
@@ -126,7 +128,7 @@ def _check_layer(network: FreezableBeit, layer: int) -> None:
 
 @torch.no_grad()
 def _forward(
-    network: FreezableBeit,
+    network: FreezableBackbone,
     pixel_values: torch.Tensor,
     take: Callable[[int, torch.Tensor], None],
 ) -> torch.Tensor:
@@ -152,7 +154,7 @@ def _hand_over(
 
 
 @contextmanager
-def _probabilities(network: FreezableBeit) -> Iterator[None]:
+def _probabilities(network: FreezableBackbone) -> Iterator[None]:
     """Eval mode, and an attention that returns its probabilities, which the fast ones do not."""
     model, training = network.model, network.training
     before = model.config._attn_implementation

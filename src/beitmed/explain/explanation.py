@@ -81,7 +81,12 @@ def explain(
     """
     choice = choice or Choice()
     found = _finished(folder, changes)
-    layer = choice.number(found.cfg.backbone.geometry.num_hidden_layers)
+    if found.cfg.backbone.family != "beit" or found.cfg.adapter != "none":
+        raise UserError(
+            f"{folder}: a {found.cfg.backbone.family} with adapter={found.cfg.adapter}, but "
+            "attention maps are drawn for BEiT without an adapter only."
+        )
+    layer = choice.number(found.cfg.backbone.known_geometry.num_hidden_layers)
     if choice.split in found.labels:  # before anything is loaded
         _select(choice, found, found.labels[choice.split])
     loaded = data.load(found.cfg)
@@ -124,7 +129,7 @@ def _read(
         predictions=logits.argmax(1),
         class_names=loaded.class_names,
         layer=layer,
-        layers=cfg.backbone.geometry.num_hidden_layers,
+        layers=cfg.backbone.known_geometry.num_hidden_layers,
         rows=rows,
         read_by_head=attention.read_by_head(network),
         heads=heads,

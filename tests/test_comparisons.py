@@ -207,6 +207,37 @@ def test_pair_of_several_seeds_against_naive_covariances():
     assert found.covers == TEST_AND_SEEDS
 
 
+def test_pair_of_shared_seeds_is_the_one_sample_of_its_differences():
+    rng = np.random.default_rng(7)
+    for twin in (0.02, 1.0):  # nearly the same models, or models of their own
+        a = scores(rng, seeds=3, tau=0.4)
+        b = a + twin * rng.normal(size=a.shape)
+        found = auc_differences(BREAST, {"a": a, "b": b}, {"a": [1, 2, 3], "b": [1, 2, 3]})[
+            "a", "b"
+        ]
+        c = naive_covariance(BREAST, np.concatenate([a, b]))
+        areas = np.array([naive_kernel(BREAST, s).mean() for s in (*a, *b)])
+        d, contrast = areas[:3] - areas[3:], np.concatenate([np.full(3, 1 / 3), np.full(3, -1 / 3)])
+        test = contrast @ c @ contrast
+        each = np.mean([c[s, s] + c[s + 3, s + 3] - 2 * c[s, s + 3] for s in range(3)])
+        observed = d.var(ddof=1)
+        variance = test + max(observed - 3 * (each - test) / 2, 0) / 3
+        df = max(variance**2 / ((observed / 3) ** 2 / 2), 2)
+        p = 2 * stats.t.sf(abs(d.mean()) / np.sqrt(variance), df)
+        assert found.p == pytest.approx(p, rel=1e-6)
+        half = stats.t.isf(0.025, df) * np.sqrt(variance)
+        assert (found.low, found.high) == pytest.approx((d.mean() - half, d.mean() + half))
+        assert half < 0.2
+
+
+def test_twins_of_independent_seeds_get_no_interval_without_bounds():
+    """Too few degrees of freedom once made the interval of two like variants -1 to 1."""
+    rng = np.random.default_rng(8)
+    a = scores(rng, seeds=3, tau=0.4)
+    found = of_one(a, a + 0.01 * rng.normal(size=a.shape))
+    assert found.high - found.low < 0.3
+
+
 def test_what_a_pair_covers_depends_on_its_seeds():
     rng = np.random.default_rng(6)
     one, two = scores(rng, seeds=1), scores(rng, seeds=2)

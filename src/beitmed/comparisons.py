@@ -1,14 +1,13 @@
 """Variants of an experiment compared in pairs on the same test images, over one or more seeds.
 
 A variant is named; its array has a row for each training seed. Every pair of variants gets the
-difference first less second, in the order of the names. Seeds of two variants count as drawn
-independently, even those of the same number, which errs to the wide side where they agree.
+difference first less second, in the order of the names.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from beitmed.intervals import Bools, Floats
+from beitmed.intervals import LEVEL, Bools, Floats
 from beitmed.seeds import (
     TEST_AND_SEEDS,
     TEST_ONLY,
@@ -25,10 +24,11 @@ from beitmed.seeds import (
     auc_spread,
     degrees,
     one_class,
-    quantile,
 )
 
 Pair = tuple[str, str]
+Seeds = Mapping[str, Sequence[int]]
+Indices = NDArray[np.intp]
 Ints = NDArray[np.integer]
 #: A variance below this share of the two variants' own is rounding.
 _ROUNDING = 1e-12
@@ -67,13 +67,15 @@ class Difference:
         assert self.reason is not None or None not in (self.value, self.low, self.p), self
 
 
-def auc_differences(y: Bools, scores: Mapping[str, Floats]) -> dict[Pair, Difference]:
+def auc_differences(
+    y: Bools, scores: Mapping[str, Floats], seeds: Seeds | None = None
+) -> dict[Pair, Difference]:
     """Return the difference of the mean AUCs of each pair of variants.
 
-    y [n] is true for the positive class, of which the scores [S, n] are log odds. The variance is
-    DeLong's for paired curves (1988, Biometrics 44:837), of the placements averaged over seeds,
-    plus what training adds in each variant with several seeds (`seeds.Spread`). Interval and p
-    are Wald's with the t quantile of `seeds.degrees`, which is the normal one for single seeds.
+    y [n] is true for the positive class, of which the scores [S, n] are log odds; `seeds` names
+    the rows of each. The variance is DeLong's for paired curves (1988, Biometrics 44:837), of the
+    placements averaged over seeds, plus what training adds (`_from_seeds`). Interval and p are
+    Wald's with a t quantile, which is the normal one for single seeds.
     """
     names = list(combinations(scores, 2))
     reason = one_class(y)
@@ -86,18 +88,23 @@ def auc_differences(y: Bools, scores: Mapping[str, Floats]) -> dict[Pair, Differ
     first, second = np.triu_indices(len(spreads), 1)
     mean = np.array([spread.values.mean() for spread in spreads])
     value = mean[first] - mean[second]
-    variance, doubt = np.full(first.size, np.nan), np.zeros(first.size)
+    variance, df = np.full(first.size, np.nan), np.full(first.size, np.inf)
     if min(y.sum(), (~y).sum()) > 1:
-        covariance = _covariance(np.stack(pos)) + _covariance(np.stack(neg))
+        covariance = _covariance(np.stack([v.mean(axis=0) for v in pos]))
+        covariance += _covariance(np.stack([v.mean(axis=0) for v in neg]))
         own = np.diag(covariance)[first] + np.diag(covariance)[second]
-        test = own - 2 * covariance[first, second]
-        seed, doubt = _from_seeds(spreads, first, second)
-        variance = np.where(test > _ROUNDING * own, test, 0) + seed
-    half = quantile(variance, doubt) * np.sqrt(variance)
+        test = _difference(covariance, first, second)
+        test = np.where(test > _ROUNDING * own, test, 0)
+
+        def of_seed(members: Sequence[int], row: int) -> Floats:
+            parts = ([v[m][row] for m in members] for v in (pos, neg))
+            return np.asarray(sum(_covariance(np.stack(part)) for part in parts))
+
+        variance, df = _from_seeds(spreads, test, list(seeds.values()) if seeds else None, of_seed)
+    half = t.isf((1 - LEVEL) / 2, df) * np.sqrt(variance)
     # Without variance the ratio is not used (see `_auc_difference`).
     ratio = np.abs(value) / np.sqrt(np.where(variance > 0, variance, 1))
-    p = 2 * t.sf(ratio, degrees(variance, doubt))
-    columns = [x.tolist() for x in (value, half, p)]
+    columns = [x.tolist() for x in (value, half, 2 * t.sf(ratio, df))]
     covers = _covers(spreads, first, second)
     rows = zip(names, *columns, covers, strict=True)
     return {pair: _auc_difference(*row) for pair, *row in rows}
@@ -117,14 +124,16 @@ def _auc_difference(value: float, half: float, p: float, covers: str) -> Differe
     return Difference(value, None, None, None, None, None, None, None, reason)
 
 
-def accuracy_differences(correct: Mapping[str, Bools]) -> dict[Pair, Difference]:
+def accuracy_differences(
+    correct: Mapping[str, Bools], seeds: Seeds | None = None
+) -> dict[Pair, Difference]:
     """Return the difference of the mean accuracies of each pair of variants.
 
-    correct [S, n] is true where a seed's model is right. The interval is the adjusted Wald one of
-    Bonett and Price 2012, J. Educ. Behav. Stat. 37:479: two images are added, one that only the
-    first variant gets right and one that only the second does. For several seeds an image counts
-    with its difference of mean correctness, and what training adds (`seeds.Spread`) joins the
-    variance, with the t quantile of `seeds.degrees`.
+    correct [S, n] is true where a seed's model is right; `seeds` names the rows of each. The
+    interval is the adjusted Wald one of Bonett and Price 2012, J. Educ. Behav. Stat. 37:479: two
+    images are added, one that only the first variant gets right and one that only the second does.
+    For several seeds an image counts with its difference of mean correctness, and what training
+    adds (`_from_seeds`) joins the variance, with a t quantile.
     p is McNemar's exact one for single seeds, else that of the interval. `p_models` is `sign_flip`
     at any number of seeds (at the least common multiple of two different ones, so these should be
     small): of variants that differ by nothing but their seeds it calls far more than 5 % different
@@ -142,11 +151,16 @@ def accuracy_differences(correct: Mapping[str, Bools]) -> dict[Pair, Difference]
     n, summed, gram = hits.shape[1], total[first] - total[second], share @ share.T
     squares = np.diag(gram)[first] + np.diag(gram)[second] - 2 * gram[first, second] + 2
     centre = summed / (n + 2)
-    seed, doubt = _from_seeds(spreads, first, second)
-    variance = (squares / (n + 2) - centre**2) / (n + 2) + seed
-    half = quantile(variance, doubt) * np.sqrt(variance)
+    test = (squares / (n + 2) - centre**2) / (n + 2)
+    rows_of = list(correct.values())
+
+    def of_seed(members: Sequence[int], row: int) -> Floats:
+        return np.cov(np.stack([rows_of[m][row] for m in members]), bias=True) / n
+
+    variance, df = _from_seeds(spreads, test, list(seeds.values()) if seeds else None, of_seed)
+    half = t.isf((1 - LEVEL) / 2, df) * np.sqrt(variance)
     limits = np.maximum(centre - half, -1).tolist(), np.minimum(centre + half, 1).tolist()
-    wald = 2 * t.sf(np.abs(centre) / np.sqrt(variance), degrees(variance, doubt))
+    wald = 2 * t.sf(np.abs(centre) / np.sqrt(variance), df)
     covers = _covers(spreads, first, second)
     columns = [(summed / n).tolist(), *limits, wald.tolist(), covers]
     rows = zip(names, *columns, first, second, strict=True)
@@ -228,13 +242,53 @@ def _covariance(v: Floats) -> Floats:
     return np.asarray(centred @ centred.T / ((n - 1) * n))
 
 
+def _difference(covariance: Floats, i: Indices, j: Indices) -> Floats:
+    own = np.diag(covariance)
+    return np.asarray(own[i] + own[j] - 2 * covariance[i, j])
+
+
 def _from_seeds(
-    spreads: Sequence[Spread], first: NDArray[np.intp], second: NDArray[np.intp]
+    spreads: Sequence[Spread],
+    test: Floats,
+    seeds: Sequence[Sequence[int]] | None,
+    of_seed: Callable[[Sequence[int], int], Floats],
 ) -> tuple[Floats, Floats]:
-    """Return, for each pair, the variance from training and its `Spread.doubt`."""
+    """Return, for each pair, the whole variance and its degrees of freedom.
+
+    test [pairs]: the variance over test images. of_seed: the covariance over test images between
+    some variants' models of one seed. Variants of the same seeds share what a seed fixes (first
+    weights, order of the images), so their differences by seed are taken as one sample
+    (`Spread.of`); others count as drawn independently. At least the fewest seeds less one degrees
+    of freedom, as in Hillis 2007.
+    """
+    first, second = np.triu_indices(len(spreads), 1)
     seed = np.array([spread.seed for spread in spreads])
     doubt = np.array([spread.doubt for spread in spreads])
-    return seed[first] + seed[second], doubt[first] + doubt[second]
+    extra, doubts = seed[first] + seed[second], doubt[first] + doubt[second]
+    size = np.array([spread.values.size for spread in spreads], np.float64)
+    size[size == 1] = np.inf
+    least = np.minimum(size[first], size[second]) - 1
+    place = np.zeros((len(spreads),) * 2, np.intp)
+    place[first, second] = np.arange(first.size)
+    for members in _of_the_same_seeds(seeds or []):
+        values = np.stack([spreads[m].values for m in members])
+        each = np.stack([of_seed(members, row) for row in range(values.shape[1])])
+        i, j = np.triu_indices(len(members), 1)
+        pairs = place[np.asarray(members)[i], np.asarray(members)[j]]
+        for pair, a, b in zip(pairs.tolist(), i.tolist(), j.tolist(), strict=True):
+            alone = each[:, a, a] + each[:, b, b] - 2 * each[:, a, b]
+            spread = Spread.of(values[a] - values[b], alone, float(test[pair]))
+            extra[pair], doubts[pair] = spread.seed, spread.doubt
+    variance = test + extra
+    return variance, np.maximum(degrees(variance, doubts), least)
+
+
+def _of_the_same_seeds(seeds: Sequence[Sequence[int]]) -> list[list[int]]:
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, names in enumerate(seeds):
+        if len(names) > 1:
+            groups.setdefault(tuple(names), []).append(i)
+    return [members for members in groups.values() if len(members) > 1]
 
 
 def _covers(

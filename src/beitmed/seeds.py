@@ -104,7 +104,7 @@ def one_class(y: Bools) -> str | None:
 
 
 def auc_spread(y: Bools, scores: Floats) -> tuple[Spread, Floats, Floats]:
-    """Return the spread of the AUC and the placements averaged over seeds [n_pos], [n_neg].
+    """Return the spread of the AUC and the placements of each seed [S, n_pos], [S, n_neg].
 
     y [n] is true for the positive class, of which scores [S, n] are log odds; both classes are
     present. Variances are NaN where a class has a single case.
@@ -112,10 +112,9 @@ def auc_spread(y: Bools, scores: Floats) -> tuple[Spread, Floats, Floats]:
     assert scores.ndim == 2 and scores.shape[1:] == y.shape and len(scores), scores.shape
     assert y.dtype == bool and np.isfinite(scores).all()
     v_pos, v_neg = intervals.placements(y, scores)
-    mean_pos, mean_neg = v_pos.mean(axis=0), v_neg.mean(axis=0)
     each = intervals.delong_variance(v_pos, v_neg)
-    of_mean = float(intervals.delong_variance(mean_pos, mean_neg))
-    return Spread.of(v_pos.mean(axis=1), each, of_mean), mean_pos, mean_neg
+    of_mean = float(intervals.delong_variance(v_pos.mean(axis=0), v_neg.mean(axis=0)))
+    return Spread.of(v_pos.mean(axis=1), each, of_mean), v_pos, v_neg
 
 
 def auc_summary(y: Bools, scores: Floats) -> Summary:

@@ -56,12 +56,13 @@ class Evidence:
         variants = self.test_set.variants
         if self.accuracy is None or len(variants) < 2:
             return []
-        accuracy = comparisons.accuracy_differences({v.name: v.correct for v in variants})
+        of_seeds = {v.name: [run.seed for run in v.runs] for v in variants}
+        accuracy = comparisons.accuracy_differences({v.name: v.correct for v in variants}, of_seeds)
         accuracy_p = comparisons.holm([d.p for d in accuracy.values()])
         auc: dict[tuple[str, str], Difference] = {}
         if self.auc is not None:
             y = self.test_set.first.actual
-            auc = comparisons.auc_differences(y, {v.name: v.scores for v in variants})
+            auc = comparisons.auc_differences(y, {v.name: v.scores for v in variants}, of_seeds)
         auc_p = comparisons.holm([auc[pair].p for pair in auc] or [None] * len(accuracy))
         return [
             Pair(*names, auc.get(names), of_auc, difference, of_accuracy)

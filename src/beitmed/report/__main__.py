@@ -6,6 +6,7 @@
 Writes FOLDER/report.html (one file, no network), report.md, tables as CSV and LaTeX, and figures.
 Data files are looked for where the runs found them; `data.root=FOLDER` names another place, and
 `images=false` does without: no example images, no check for test images that training had seen.
+`attention=false` does without attention maps, for which a network is loaded (some seconds).
 
 Exit codes: 0 done; 1 done, but some folders could not be read (the report names them); 2 bad input.
 """
@@ -31,26 +32,29 @@ class Options:
     to: Path = Path("report")
     data_root: str | None = None
     images: bool = True
+    attention: bool = True
 
 
 def options(arguments: list[str]) -> Options:
     """Read the command line. Raises UserError for an unknown key or value, or without a folder."""
     paths = tuple(Path(a).expanduser() for a in arguments if "=" not in a)
     given = dict(a.split("=", 1) for a in arguments if "=" in a)
-    known = ("to", "data.root", "images")
+    known = ("to", "data.root", "images", "attention")
     for key in given:
         if key not in known:
             raise UserError(f"{key}: no such key. Allowed: folders of runs, {', '.join(known)}.")
     if not paths:
         raise UserError("no folder given: name the folder of the runs, for example outputs.")
-    images = given.get("images", "true")
-    if images not in ("true", "false"):
-        raise UserError(f"images: found {images!r}; allowed: true, false")
+    switches = {key: given.get(key, "true") for key in ("images", "attention")}
+    for key, value in switches.items():
+        if value not in ("true", "false"):
+            raise UserError(f"{key}: found {value!r}; allowed: true, false")
     return Options(
         paths,
         Path(given.get("to", "report")).expanduser(),
         given.get("data.root"),
-        images == "true",
+        images=switches["images"] == "true",
+        attention=switches["attention"] == "true" == switches["images"],
     )
 
 
@@ -72,7 +76,9 @@ def _report() -> int:
             "`python -m beitmed.train ...` makes one."
         )
     with write.replacing(chosen.to) as folder:
-        document = sections.build(runs, problems, folder, chosen.data_root, chosen.images)
+        document = sections.build(
+            runs, problems, folder, chosen.data_root, chosen.images, chosen.attention
+        )
         write.write(document, folder)
     for sentence in document.summary:
         log.info("%s", sentence)

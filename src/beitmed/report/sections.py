@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from beitmed.finished import FinishedRun
-from beitmed.report import conclusions, drawn, published, seen, tables
+from beitmed.report import attended, conclusions, drawn, published, seen, tables
 from beitmed.report.document import Curve, Document, Section, Table
 from beitmed.report.evidence import Evidence, interval
 from beitmed.report.variants import TestSet, group
@@ -24,11 +24,12 @@ def build(
     folder: Path,
     data_root: str | None,
     images: bool,
+    attention: bool,
 ) -> Document:
     """Make the report of these runs; figures are drawn into `folder`.
 
     data_root: where data files are, None for where each run found them. images: whether to read
-    them at all.
+    them at all. attention: whether to draw attention maps, which takes the network.
     """
     test_sets, notes = group(runs)
     summary: list[str] = []
@@ -44,6 +45,8 @@ def build(
             parts.append(paper)
         if images:
             parts += seen.sections(test_set, folder, data_root)
+        if attention:
+            parts.append(attended.section(test_set, folder, data_root))
         parts.append(_single_runs(evidence, folder))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),

@@ -1,0 +1,52 @@
+"""The report's attention figure: the paper's figure 4, of a test set's first run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from beitmed import artifacts, hub
+from beitmed.backbone_config import BackboneConfig
+from beitmed.errors import UserError
+from beitmed.explain import explanation
+from beitmed.explain.explanation import Choice
+from beitmed.report.document import Figure, Section
+from beitmed.report.variants import TestSet
+
+_IMAGES = "each:2"  # of each class
+
+
+def section(test_set: TestSet, folder: Path, data_root: str | None) -> Section:
+    """Attention maps of a few test images, or the sentence that says why there are none.
+
+    Fetches nothing: weights that are not on this machine are a reason, not a download.
+    """
+    stem = folder / f"attention-{test_set.id}"
+    title = f"{test_set.name}: self-attention of {test_set.variants[0].name}, first seed"
+    changes = ["data.download=false", *([f"data.root={data_root}"] if data_root else [])]
+    try:
+        _weights_are_here(artifacts.read_config(test_set.first.path, changes).backbone)
+        caption = explanation.figure(test_set.first.path, stem, Choice(_IMAGES), changes)
+    except UserError as e:
+        said = f"There is no attention figure: {str(e).partition(chr(10))[0]}"
+        return Section(f"maps-{test_set.id}", title, paragraphs=[said])
+    figure = Figure(
+        id=stem.name,
+        title=title,
+        alternative="Test images, the mean attention over heads, and attention rollout.",
+        stem=stem,
+        notes=[
+            caption,
+            f"Every head: `python -m beitmed.explain {test_set.first.path.name}`.",
+        ],
+    )
+    return Section(f"maps-{test_set.id}", title, figures=[figure])
+
+
+def _weights_are_here(backbone: BackboneConfig) -> None:
+    there = (
+        backbone.random_weights
+        or Path(backbone.weights).expanduser().is_dir()
+        or hub.cached(backbone.weights, backbone.revision or "main") is not None
+    )
+    if not there:
+        raise UserError(f"the weights {backbone.weights} are not on this machine.")

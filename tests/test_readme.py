@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FAST, REPOSITORY, resolve
+from conftest import FAST, REPOSITORY, beitmed, resolve
 
 from beitmed import config
 
@@ -33,6 +33,9 @@ APPENDED = {
     "python -m beitmed.train": [*OFFLINE, *SHORT],
     "python -m beitmed.prepare": OFFLINE,
     "python -m beitmed.features": [],
+    "python -m beitmed.report": [],
+    "python -m beitmed.audit": OFFLINE[1:],
+    "python -m beitmed.explain": [],
     "python scripts/bench.py": ["--smoke", "--only", "parts"],  # CI runs the rest
 }
 
@@ -64,7 +67,9 @@ def test_the_command_does_what_the_readme_says(command, tmp_path, environment, p
     appended = next(more for start, more in APPENDED.items() if command.startswith(start))
     if "--cfg" in words:
         appended = []
-    if ("train" in command and "--cfg" not in words) or "prepare" in command:
+    if command.startswith(("python -m beitmed.report", "python -m beitmed.explain")):
+        _finished_run(tmp_path)
+    if ("train" in command and "--cfg" not in words) or "prepare" in command or "audit" in command:
         appended = [*appended, f"data.root={paper_data}"]
     if "bench" in command:
         appended = [*appended, f"--csv={tmp_path}/benchmark.csv"]
@@ -80,8 +85,15 @@ def test_the_command_does_what_the_readme_says(command, tmp_path, environment, p
         capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    if command == "python -m beitmed.report outputs":
+        assert (tmp_path / "report" / "report.html").stat().st_size > 100_000
     made = {p.parent.name.rpartition("_")[0] for p in tmp_path.glob("outputs/*/metrics.json")}
-    assert made == _expected_runs(command)
+    assert made - {""} == _expected_runs(command)
+
+
+def _finished_run(folder: Path) -> None:
+    done = beitmed(*FAST, "name=my-run", "cache.root=cache", cwd=folder)
+    assert done.returncode == 0, done.stderr
 
 
 def _expected_runs(command: str) -> set[str]:
@@ -127,7 +139,7 @@ def test_the_keys_and_defaults_of_the_readme_exist():
     assert {"dataset", "size", "unfreeze", "trunk_mode", "seed"} <= keys
     for group in ("dataset", "backbone", "experiment"):
         [row] = [line for line in table.splitlines() if line.startswith(f"| `{group}` |")]
-        named = set(re.findall(r"`([a-z_]+)`", row.split("|")[2]))
+        named = set(re.findall(r"`([a-z0-9_]+)`", row.split("|")[2]))
         assert named == {p.stem for p in (config.conf_dir() / group).glob("*.yaml")}
 
 

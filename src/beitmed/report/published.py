@@ -92,7 +92,7 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
     rows: list[Sequence[Cell]] = []
     others = [row for row in published if row["source"] == _BENCHMARK]
     for variant in sorted(test_set.variants, key=lambda v: method(v.first) in _BASELINES):
-        if (name := method(variant.first)) == "backbone":
+        if method(variant.first) == "backbone":
             rows.append(_measured(variant, measured[variant.name], notes))
             continue
         rows.append(_baseline(variant, measured[variant.name], notes))

@@ -11,19 +11,20 @@ import beitmed
 SOURCE = Path(beitmed.__file__).parent
 # A module, or a folder of modules, imports from rows above its own only.
 LAYERS = [
-    {"errors", "fields"},
-    {"backbone_config", "lora_config", "family", "heads", "sparse_drop_path"},
+    {"errors", "fields", "key_errors"},
+    {"backbone_config", "lora_config", "method_config", "family", "heads", "sparse_drop_path"},
     {"config", "locks", "rows", "intervals", "phantom", "sampling", "environment"},
     {"cli", "estimates", "calibration", "hub", "pixels", "families", "artifacts", "feature_store",
      "seeds"},
     {"metrics", "npz_rows", "weights", "model", "resampling", "comparisons"},
     {"multiclass", "medmnist_files", "adapters"},
     {"multilabel", "data"},
-    {"evaluation"},
+    {"evaluation", "fitted"},
     {"trainer", "plots", "trunk_features", "trained", "finished"},
-    {"roc_panels", "audit"},
+    {"roc_panels", "audit", "baselines"},
     {"figures", "explain"},
     {"record", "report"},
+    {"transfer"},
     {"pipeline"},
     {"train", "prepare", "features"},
 ]  # fmt: skip
@@ -39,11 +40,13 @@ CONFINED = {
     "pooch": {"medmnist_files"},
     "filelock": {"locks"},
     "peft": {"adapters"},
+    "flaml": {"baselines.automl"},
 }  # fmt: skip
 WITH_TORCH = {"environment", "pixels", "family", "families", "heads", "sparse_drop_path", "model",
-              "adapters", "weights", "trained", "trainer", "trunk_features", "record", "pipeline",
-              "explain.attention"}  # fmt: skip
-PACKAGES = ("beitmed", "beitmed.audit", "beitmed.explain", "beitmed.report")
+              "adapters", "weights", "trained", "trainer", "trunk_features", "transfer", "pipeline",
+              "explain.attention", "baselines.pooled", "baselines.resnet",
+              "baselines.resnet_training"}  # fmt: skip
+PACKAGES = ("beitmed", "beitmed.audit", "beitmed.baselines", "beitmed.explain", "beitmed.report")
 
 
 def file_of(module: str) -> Path:

@@ -14,7 +14,7 @@ from beitmed.errors import UserError
 CONF = config.conf_dir()
 GROUPS = {
     group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
-    for group in ("dataset", "backbone", "experiment")
+    for group in ("dataset", "method", "backbone", "experiment")
 }
 
 

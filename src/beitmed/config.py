@@ -9,21 +9,23 @@ mistake costs a second.
 from __future__ import annotations
 
 import copy
-import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from beitmed import key_errors
 from beitmed.backbone_config import BackboneConfig
 from beitmed.errors import UserError
 from beitmed.fields import Count, Finite, Momentum, NonNegative, Positive, Ratio, Seed, Word
 from beitmed.fields import Strict as _Strict
 from beitmed.lora_config import LoraConfig
+from beitmed.method_config import BackboneMethod, Method, given_in_vain, unread
 
 Size = Literal[28, 64, 128, 224]
 Task = Literal["binary", "multiclass", "ordinal", "multilabel"]
@@ -95,6 +97,7 @@ class Config(_Strict):
     """One run. Built by `resolve` or `check` only, so that every rule has been checked."""
 
     dataset: DatasetConfig
+    method: Method = BackboneMethod(name="backbone", title=None)  # as before there were others
     backbone: BackboneConfig
     size: Size
     balanced: bool
@@ -116,11 +119,48 @@ class Config(_Strict):
     export: bool
 
     @property
+    def reads_backbone(self) -> bool:
+        """Whether the method needs the backbone's weights."""
+        return "backbone" not in unread(self.method.model_dump())
+
+    @property
+    def trains_backbone(self) -> bool:
+        return isinstance(self.method, BackboneMethod)
+
+    @property
     def no_trunk(self) -> str | None:
         """The setting for which there are no features to keep, or None."""
         if self.trunk_mode == "train":
             return "trunk_mode=train"
         return "unfreeze=all" if self.unfreeze == "all" else None
+
+    @model_validator(mode="after")
+    def _rules_of_a_backbones_training(self) -> Config:
+        if not self.trains_backbone:  # defaults that mean nothing there break no rule
+            return self
+        geometry = self.backbone.geometry
+        layers = geometry.num_hidden_layers if geometry else None
+        if layers is not None and self.unfreeze != "all" and self.unfreeze > layers:
+            raise ValueError(
+                f"unfreeze: found {self.unfreeze}, but {self.backbone.name} has {layers} layers; "
+                f"allowed: 0 to {layers}, or all"
+            )
+        if self.adapter == "lora" and self.unfreeze in (0, "all"):
+            raise ValueError(
+                f"adapter: found lora with unfreeze={self.unfreeze}; it stands in the top layers "
+                "instead of training them, so give their number, 1 or more (all layers: "
+                f"unfreeze={layers or 'their number'}), or set adapter=none"
+            )
+        if self.features == "cached" and (why := self.no_trunk) is not None:
+            raise ValueError(
+                f"features: found cached with {why}, where a frozen part that gives the same for "
+                "an image at every step does not exist; use features=live, or auto"
+            )
+        if self.precision == "fp16" and self.device == "cpu":
+            raise ValueError(
+                "precision: found fp16 with device=cpu; fp16 needs a GPU, use fp32 or bf16"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Config:
@@ -135,19 +175,6 @@ class Config(_Strict):
                 "balanced: found true with a multilabel dataset, where an image has several labels "
                 "and undersampling one class undersamples others; use balanced=false"
             )
-        geometry = self.backbone.geometry
-        layers = geometry.num_hidden_layers if geometry else None
-        if layers is not None and self.unfreeze != "all" and self.unfreeze > layers:
-            raise ValueError(
-                f"unfreeze: found {self.unfreeze}, but {self.backbone.name} has {layers} layers; "
-                f"allowed: 0 to {layers}, or all"
-            )
-        if self.adapter == "lora" and self.unfreeze in (0, "all"):
-            raise ValueError(
-                f"adapter: found lora with unfreeze={self.unfreeze}; it stands in the top layers "
-                "instead of training them, so give their number, 1 or more (all layers: "
-                f"unfreeze={layers or 'their number'}), or set adapter=none"
-            )
         if not self.balanced and self.majority_ratio is not None:
             raise ValueError(
                 f"majority_ratio: found {self.majority_ratio} with balanced=false; it says how "
@@ -157,15 +184,6 @@ class Config(_Strict):
             raise ValueError(
                 "majority_ratio: found null with balanced=true; give the number of majority "
                 "images kept per minority image (1.0 or more), or set balanced=false"
-            )
-        if self.features == "cached" and (why := self.no_trunk) is not None:
-            raise ValueError(
-                f"features: found cached with {why}, where a frozen part that gives the same for "
-                "an image at every step does not exist; use features=live, or auto"
-            )
-        if self.precision == "fp16" and self.device == "cpu":
-            raise ValueError(
-                "precision: found fp16 with device=cpu; fp16 needs a GPU, use fp32 or bf16"
             )
         if (self.dataset.source == "medmnist") != (self.dataset.flag is not None):
             raise ValueError(
@@ -189,6 +207,7 @@ _LOCATIONS = (
     "cache.limit_gb",
     "train.eval_batch_size",
     "dataset.recipe",  # what it chose stands in `train` and `majority_ratio`
+    "method.title",
 )
 
 
@@ -200,12 +219,14 @@ def identity(cfg: Config) -> dict[str, Any]:
 def without_locations(values: Any) -> dict[str, Any]:
     """The same for a configuration that was read from a file, of whatever version."""
     kept = copy.deepcopy(values) if isinstance(values, dict) else {}
-    for path in _LOCATIONS:
+    for path in (*_LOCATIONS, *unread(kept.get("method"))):
         *parents, last = path.split(".")
         node = kept
         for parent in parents:
             node = node.get(parent, {})
         node.pop(last, None)
+    if kept.get("method", {}).get("name") == "backbone":  # as before there were other methods
+        kept.pop("method")
     if kept.get("adapter", "none") == "none":  # then its settings decide nothing
         kept.pop("adapter", None)
         kept.pop("lora", None)
@@ -218,11 +239,30 @@ def run_name(cfg: Config) -> str:
         return cfg.name
     digest = hashlib.sha256(json.dumps(identity(cfg), sort_keys=True).encode()).hexdigest()[:8]
     balance = "balanced" if cfg.balanced else "full"
-    depth = "all" if cfg.unfreeze == "all" else f"top{cfg.unfreeze}"
-    return (
-        f"{cfg.dataset.name}_{cfg.size}_{balance}_{cfg.backbone.name}_{depth}"
-        f"_seed{cfg.seed}_{digest}"
-    )
+    if cfg.trains_backbone:
+        depth = "all" if cfg.unfreeze == "all" else f"top{cfg.unfreeze}"
+        model = f"{cfg.backbone.name}_{depth}"
+    else:
+        model = cfg.method.name + (f"_{cfg.backbone.name}" if cfg.reads_backbone else "")
+    return f"{cfg.dataset.name}_{cfg.size}_{balance}_{model}_seed{cfg.seed}_{digest}"
+
+
+def check_given(cfg: Config, overrides: Sequence[str]) -> None:
+    """Raise UserError where the command line sets what the run's method does not read.
+
+    overrides: as Hydra lists them, `key=value`.
+    """
+    if vain := given_in_vain(cfg.method.model_dump(), overrides):
+        raise UserError(
+            f"{', '.join(vain)}: found with method={cfg.method.name}, which does not read "
+            f"{'it' if len(vain) == 1 else 'them'}; leave out what does not apply (the method's "
+            f"own settings: {_own_settings(cfg)}), or set method=backbone."
+        )
+
+
+def _own_settings(cfg: Config) -> str:
+    own = [key for key in type(cfg.method).model_fields if key not in ("name", "title")]
+    return ", ".join(f"method.{key}" for key in own) or "none"
 
 
 def conf_dir() -> Path:
@@ -267,62 +307,11 @@ def check(values: Any) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as e:
-        raise UserError("configuration:\n" + "\n".join(f"  {p}" for p in _explain(e))) from e
-
-
-_PLAIN = {
-    "a valid boolean": "true or false",
-    "a valid integer": "an integer",
-    "a valid number": "a number",
-    "a valid string": "a text",
-}
-
-
-def _explain(error: ValidationError) -> list[str]:
-    lines: list[str] = []
-    wrong: dict[str, tuple[object, list[str]]] = {}  # a union reports each of its branches
-    for problem in error.errors():
-        path = [str(part) for part in problem["loc"]]
-        if problem["type"] == "extra_forbidden":
-            lines.append(unknown_key(".".join(path[:-1]), path[-1]))
-        elif problem["type"] == "value_error":
-            lines.append(problem["msg"].removeprefix("Value error, "))
-        else:
-            key = ".".join(part for part in path if part in _KEYS or part.isdigit())
-            allowed = problem["msg"].removeprefix("Input should be ")
-            wrong.setdefault(key, (problem["input"], []))[1].append(_PLAIN.get(allowed, allowed))
-    lines += [
-        f"{key}: found {found!r}; allowed: {', or '.join(dict.fromkeys(allowed))}"
-        for key, (found, allowed) in wrong.items()
-    ]
-    return lines
+        raise UserError(
+            "configuration:\n" + "\n".join(f"  {p}" for p in key_errors.explain(Config, e))
+        ) from e
 
 
 def unknown_key(parent: str, key: str) -> str:
     """Say that `parent.key` does not exist, which key was probably meant, and which exist."""
-    full = f"{parent}.{key}" if parent else key
-    paths = _paths(Config)
-    by_last = {path.rpartition(".")[2]: path for path in paths}
-    close = difflib.get_close_matches(full, paths, n=1, cutoff=0.75)
-    close = close or [by_last[m] for m in difflib.get_close_matches(key, by_last, n=1)]
-    hint = f" Did you mean {close[0]}?" if close else ""
-    siblings = [path.rpartition(".")[2] for path in paths if path.rpartition(".")[0] == parent] or [
-        path for path in paths if "." not in path
-    ]
-    return f"{full}: no such key.{hint} Allowed{' in ' + parent if parent else ''}: " + ", ".join(
-        siblings
-    )
-
-
-def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
-    paths: list[str] = []
-    for name, field in model.model_fields.items():
-        paths.append(prefix + name)
-        for kind in (field.annotation, *get_args(field.annotation)):  # a model, or one or None
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                paths += _paths(kind, f"{prefix}{name}.")
-    return paths
-
-
-# Pydantic adds the branch of a union to an error's path ("unfreeze.int"); users know keys only.
-_KEYS = {part for path in _paths(Config) for part in path.split(".")}
+    return key_errors.unknown_key(Config, parent, key)

@@ -28,12 +28,12 @@ def draw(
 ) -> None:
     """Write `roc` and `history` as PNG and SVG, and `roc.csv`; logits [n, classes] of the test set.
 
-    The caveats stand in the ROC plot's title.
+    Without epochs there is no `history` plot. The caveats stand in the ROC plot's title.
     """
     title = "; ".join(
         [
             f"{cfg.dataset.name}, {cfg.size} px, {'balanced' if cfg.balanced else 'all images'}",
-            f"{cfg.backbone.name}, unfreeze={cfg.unfreeze}, seed {cfg.seed}",
+            f"{_model(cfg)}, seed {cfg.seed}",
             *caveats,
         ]
     )
@@ -42,7 +42,15 @@ def draw(
         _classes(cfg, folder, data, logits, estimates, title)
     else:
         _binary(positive, folder, data, logits, estimates, title)
-    plots.history(folder.path / "history", history)
+    if history:
+        plots.history(folder.path / "history", history)
+
+
+def _model(cfg: Config) -> str:
+    if cfg.trains_backbone:
+        return f"{cfg.backbone.name}, unfreeze={cfg.unfreeze}"
+    title = cfg.method.title or cfg.method.name
+    return f"{cfg.backbone.name} {title}" if cfg.reads_backbone else title
 
 
 def _binary(

@@ -1,28 +1,55 @@
-"""One run from left to right: data, indices, model, training, logits, metrics, folder."""
+"""One run from left to right: data, indices, method, logits, metrics, folder."""
 
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
-from beitmed import adapters, artifacts, data, evaluation, record, sampling, trainer, weights
-from beitmed import trunk_features as features
+from beitmed import (
+    artifacts,
+    data,
+    evaluation,
+    fitted,
+    record,
+    sampling,
+    trainer,
+    transfer,
+    weights,
+)
 from beitmed.artifacts import Run
+from beitmed.baselines import automl, linear, majority, neighbors, resnet_training
 from beitmed.config import Config, with_backbone
 from beitmed.data import Data
-from beitmed.pixels import PixelDataset
-from beitmed.record import Inputs, Outcome
-from beitmed.trunk_features import FeatureDataset
+from beitmed.errors import UserError
+from beitmed.estimates import Estimate
+from beitmed.fitted import Fitted
+from beitmed.method_config import OtherMethod
 
 log = logging.getLogger(__name__)
-# Two checkpoints for a moment, each with Adam's two moments, the trained layers, and the rest.
-_COPIES_OF_TRAINED, _BYTES_OF_THE_REST = 7, 20_000_000
+
+#: The configuration, the splits, which images of "train" to learn from (int64, sorted) and the
+#: run's claimed folder -> scores of the other two splits. A method chooses by the validation split
+#: and nothing by test labels, is seeded before, keeps what it needs to go on in
+#: `folder.checkpoints`, and raises UserError for what the user can put right.
+Method = Callable[[Config, Data, np.ndarray, Run], Fitted]
+
+METHODS: dict[str, Method] = {
+    "backbone": transfer.fit,
+    "majority": majority.fit,
+    "pixels_logistic": linear.on_pixels,
+    "features_logistic": linear.on_features,
+    "features_knn": neighbors.on_features,
+    "resnet18": resnet_training.fit,
+    "resnet50": resnet_training.fit,
+    "automl": automl.fit,
+}
 
 
 def run(cfg: Config) -> Path:
@@ -30,7 +57,9 @@ def run(cfg: Config) -> Path:
 
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
-    cfg = with_backbone(cfg, weights.complete(cfg.backbone))
+    method = _method(cfg)
+    if cfg.reads_backbone:
+        cfg = with_backbone(cfg, weights.complete(cfg.backbone))
     with artifacts.open_run(cfg) as folder:
         if folder.finished:
             data.check_unchanged(cfg, folder.read_json("data.json") or {})
@@ -38,73 +67,51 @@ def run(cfg: Config) -> Path:
             return folder.path
         log.info("%s", folder.path)
         started = time.monotonic()
-        inputs = _inputs(cfg, data.load(cfg), folder)
-        record.begin(cfg, folder, inputs)
-        outcome = _train_and_test(cfg, folder, inputs)
-        # The optimizer and the gradients are of no more use, and three times the trained layers.
-        inputs.network.zero_grad(set_to_none=True)
-        gc.collect()
-        record.finish(cfg, folder, inputs, outcome, time.monotonic() - started)
-        del inputs
+        loaded = data.load(cfg)
+        indices = _indices(cfg, loaded)
+        record.begin(cfg, folder, loaded, indices)
+        trainer.seed_everything(cfg.seed)
+        found = fitted.check(method(cfg, loaded, indices, folder), loaded, cfg.method.name)
+        estimates = _test(cfg, loaded, indices, found)
+        record.finish(cfg, folder, loaded, indices, found, estimates, time.monotonic() - started)
     gc.collect()  # a sweep goes on in this process
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return folder.path
 
 
-def _inputs(cfg: Config, loaded: Data, folder: Run) -> Inputs:
+def _method(cfg: Config) -> Method:
+    """The function of a method's name, or the one from outside the package that it names."""
+    if not isinstance(cfg.method, OtherMethod):
+        return METHODS[cfg.method.name]
+    module, _, name = cfg.method.function.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as e:
+        raise UserError(
+            f"method.function: {cfg.method.function} cannot be imported ({e}). It is looked for as "
+            "Python does: in the folder that the command is given in, in PYTHONPATH, and among the "
+            "installed packages."
+        ) from e
+    if not callable(found):
+        raise UserError(f"method.function: {cfg.method.function} is no function.")
+    return found
+
+
+def _indices(cfg: Config, loaded: Data) -> np.ndarray:
     labels = loaded.train.labels
-    indices = (
-        np.arange(len(labels))
-        if cfg.majority_ratio is None
-        else sampling.undersample(labels, cfg.majority_ratio, cfg.seed)
-    )
-    rows = {"train": indices, "val": None, "test": None}
-    trainer.seed_everything(cfg.seed)
-    cached = features.prepare(cfg, loaded)
-    datasets: dict[str, Dataset]
-    if cached is not None:
-        network, description = adapters.adapt(cfg, cached.network), cached.description
-        datasets = {
-            name: FeatureDataset(cached.entries[name].open(), split.labels, rows[name])
-            for name, split in loaded.splits.items()
-        }
-    else:
-        model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
-        network = adapters.build(cfg, model)
-        description = {"mode": "live"}
-        datasets = {
-            name: PixelDataset(split.images, split.labels, processor, rows[name])
-            for name, split in loaded.splits.items()
-        }
-    trained, _ = network.count()
-    needed = _COPIES_OF_TRAINED * 4 * trained + _BYTES_OF_THE_REST
-    artifacts.require_space(folder.path, needed)
-    return Inputs(loaded, indices, network, datasets, description)
+    if cfg.majority_ratio is None:
+        return np.arange(len(labels))
+    return sampling.undersample(labels, cfg.majority_ratio, cfg.seed)
 
 
-def _train_and_test(cfg: Config, folder: Run, inputs: Inputs) -> Outcome:
-    def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        return evaluation.score(cfg.dataset, logits, labels)
-
-    history, logits_of = trainer.fit(
-        inputs.network,
-        inputs.datasets["train"],
-        inputs.datasets["val"],
-        cfg,
-        folder.checkpoints,
-        score,
-        report=lambda row: record.log_epoch(cfg, row),
-    )
-    # The test split is read here, once, after the last epoch: nothing is chosen by it.
-    logits = {name: logits_of(inputs.datasets[name]) for name in ("val", "test")}
-    labels = {name: split.labels for name, split in inputs.data.splits.items()}
-    estimates = evaluation.evaluate(
+def _test(cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted) -> dict[str, Estimate]:
+    labels = {name: split.labels for name, split in loaded.splits.items()}
+    return evaluation.evaluate(
         cfg.dataset,
-        logits=logits,
-        labels={**labels, "train": labels["train"][inputs.indices]},
-        class_names=inputs.data.class_names,
+        logits=found.logits,
+        labels={**labels, "train": labels["train"][indices]},
+        class_names=loaded.class_names,
         seed=cfg.seed,
         n_resamples=cfg.evaluate.n_resamples,
     )
-    return Outcome(history, logits, estimates)

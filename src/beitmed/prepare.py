@@ -75,7 +75,11 @@ def _prepare() -> int:
         return 0
     configurations = cli.configurations(arguments)
     data = {(c.dataset.name, c.size): c for c in configurations}
-    backbones = {(c.backbone.name, c.backbone.weights): c.backbone for c in configurations}
+    backbones = {
+        (c.backbone.name, c.backbone.weights): c.backbone
+        for c in configurations
+        if c.reads_backbone
+    }
     rows = [*map(_data, data.values()), *map(_weights, backbones.values())]
     print(_table(rows))
     problems = [row.problem for row in rows if row.problem]

@@ -4,49 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+import safetensors.numpy
 
-from beitmed import (
-    adapters,
-    artifacts,
-    environment,
-    evaluation,
-    figures,
-    model,
-    trained,
-)
+from beitmed import artifacts, environment, evaluation, figures
 from beitmed.artifacts import Run
 from beitmed.config import Config
 from beitmed.data import Data, counts
 from beitmed.estimates import Estimate
-from beitmed.model import FreezableBackbone
+from beitmed.fitted import Fitted
 
 log = logging.getLogger(__name__)
 _HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a run stands on: the data, which train images it takes, and the network."""
-
-    data: Data
-    indices: np.ndarray  # of the train split, int64, sorted
-    network: FreezableBackbone
-    datasets: Mapping[str, Dataset]  # by split; of "train" the chosen images only
-    features: Mapping[str, Any]  # how the trunk's output came about, JSON values
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came out: a row an epoch, logits float64 [n, classes] by split, test estimates."""
-
-    history: list[dict[str, float | int]]
-    logits: dict[str, np.ndarray]
-    estimates: dict[str, Estimate]
 
 
 def caveats(cfg: Config, data: Data) -> list[str]:
@@ -58,7 +29,7 @@ def caveats(cfg: Config, data: Data) -> list[str]:
         said.append("data file is not the official one")
     if "official_split_sizes" in data.provenance:
         said.append("its splits are not of the official sizes")
-    if cfg.backbone.random_weights:
+    if cfg.reads_backbone and cfg.backbone.random_weights:
         said.append("RANDOM weights, not pre-trained")
     if cfg.data.limit is not None:
         said.append(
@@ -66,15 +37,18 @@ def caveats(cfg: Config, data: Data) -> list[str]:
             if cfg.dataset.task == "multilabel"
             else f"at most {cfg.data.limit} images of each class and split"
         )
-    if cfg.train.max_steps is not None:
+    if cfg.trains_backbone and cfg.train.max_steps is not None:
         said.append(f"at most {cfg.train.max_steps} training steps")
     return said
 
 
-def begin(cfg: Config, folder: Run, inputs: Inputs) -> None:
-    """Write what the run stands on; where it goes on, demand that this has not changed."""
-    data, classes = inputs.data, len(inputs.data.class_names)
-    used = counts(data.train.labels[inputs.indices], classes)
+def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
+    """Write what the run stands on; where it goes on, demand that this has not changed.
+
+    indices: of the train images that it learns from, int64, sorted.
+    """
+    classes = len(data.class_names)
+    used = counts(data.train.labels[indices], classes)
     folder.agree(
         "data.json",
         {
@@ -87,20 +61,7 @@ def begin(cfg: Config, folder: Run, inputs: Inputs) -> None:
         },
         "data",
     )
-    trained, total = inputs.network.count()
-    folder.agree(
-        "model.json",
-        {
-            "weights": cfg.backbone.weights,
-            "trained_parameters": trained,
-            "parameters": total,
-            "trained_share": trained / total,
-            "trunk_sha256": inputs.network.trunk_fingerprint(),
-            "features": dict(inputs.features),
-        },
-        "weights or features",
-    )
-    rows = [[int(i), *_label(data.train.labels[i])] for i in inputs.indices]
+    rows = [[int(i), *_label(data.train.labels[i])] for i in indices]
     folder.write_csv("train_indices.csv", ["index", *_label_columns(data)], rows)
     for said in caveats(cfg, data):
         log.warning("Note: %s.", said)
@@ -111,10 +72,6 @@ def begin(cfg: Config, folder: Run, inputs: Inputs) -> None:
         "%s, %d px: training on %d of %d images (%s), validating on %d, testing on %d.",
         cfg.dataset.name, cfg.size, len(rows), len(data.train.labels), by_class,
         len(data.val.labels), len(data.test.labels),
-    )  # fmt: skip
-    log.info(
-        "%s: training %s of %s parameters (%.1f %%).",
-        cfg.backbone.name, f"{trained:,}", f"{total:,}", 100 * trained / total,
     )  # fmt: skip
 
 
@@ -128,13 +85,20 @@ def log_epoch(cfg: Config, row: dict[str, float | int]) -> None:
     )  # fmt: skip
 
 
-def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: float) -> None:
+def finish(
+    cfg: Config,
+    folder: Run,
+    data: Data,
+    indices: np.ndarray,
+    fitted: Fitted,
+    estimates: Mapping[str, Estimate],
+    seconds: float,
+) -> None:
     """Write everything that came out; `metrics.json` last, which marks the run as finished."""
-    data = inputs.data
     folder.write_csv(
         "history.csv",
         _HISTORY,
-        [[_number(row.get(c)) for c in _HISTORY] for row in outcome.history],
+        [[_number(row.get(c)) for c in _HISTORY] for row in fitted.history],
     )
     folder.write_csv(
         "predictions.csv",
@@ -144,25 +108,28 @@ def finish(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome, seconds: 
         ],
         [
             [split, i, *_label(label), *row]
-            for split, logits in outcome.logits.items()
+            for split, logits in fitted.logits.items()
             for i, (label, row) in enumerate(
                 zip(data.splits[split].labels, logits.tolist(), strict=True)
             )
         ],
     )
     figures.draw(
-        cfg, folder, data, outcome.logits["test"], outcome.estimates, outcome.history,
+        cfg, folder, data, fitted.logits["test"], estimates, fitted.history,
         caveats(cfg, data),
     )  # fmt: skip
-    with artifacts.replacing(folder.path / "top.safetensors") as file:
-        model.save_top(inputs.network, file)
-    if cfg.export:
-        _export(cfg, folder, data)
+    if fitted.description is not None:
+        folder.write_json("model.json", _model(fitted))
+    if fitted.tensors:
+        tensors = {name: np.ascontiguousarray(t) for name, t in fitted.tensors.items()}
+        content = safetensors.numpy.save(tensors)
+        artifacts.require_space(folder.path, len(content))
+        artifacts.write_atomic(folder.path / "model.safetensors", content)
     folder.write_json("environment.json", environment.describe(seconds))
-    folder.finish(_summary(cfg, folder, inputs, outcome))
+    folder.finish(_summary(cfg, folder, data, indices, fitted, estimates))
     log.info("Test, %s:", _whose(cfg, data))
     for name in evaluation.HEADLINES[cfg.dataset.task]:
-        log.info("  %-18s %s", name, text(outcome.estimates[name]))
+        log.info("  %-18s %s", name, text(estimates[name]))
     log.info("metrics:  %s", folder.path / "metrics.json")
     log.info("ROC plot: %s", folder.path / "roc.png")
 
@@ -187,17 +154,6 @@ def _label(label: np.ndarray) -> list[int]:
     return np.atleast_1d(label).tolist()
 
 
-def _export(cfg: Config, folder: Run, data: Data) -> None:
-    # Put together anew, since the trunk may have been released: a saved top must do for that.
-    network, processor = trained.load(cfg, folder.path / "top.safetensors", data.class_names)
-    artifacts.require_space(folder.path, 4 * network.count()[1])
-    adapters.merge(network)
-    if cfg.dataset.task == "multilabel":
-        network.model.config.problem_type = "multi_label_classification"  # a sigmoid each
-    network.model.save_pretrained(folder.path / "huggingface")
-    processor.save_pretrained(folder.path / "huggingface")
-
-
 def text(estimate: Estimate) -> str:
     """An estimate as it stands in a sentence: value, interval and n, or why there is none."""
     if estimate.value is None:
@@ -215,9 +171,22 @@ def _number(value: float | int | None) -> float | int | None:
     return None if value is None or np.isnan(value) else value
 
 
-def _summary(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome) -> dict[str, Any]:
-    trained, total = inputs.network.count()
-    data = inputs.data
+def _model(fitted: Fitted) -> dict[str, Any]:
+    return {
+        "trained_parameters": fitted.trained_parameters,
+        "parameters": fitted.parameters,
+        **(fitted.description or {}),
+    }
+
+
+def _summary(
+    cfg: Config,
+    folder: Run,
+    data: Data,
+    indices: np.ndarray,
+    fitted: Fitted,
+    estimates: Mapping[str, Estimate],
+) -> dict[str, Any]:
     return {
         "format": artifacts.FORMAT,
         "run": folder.path.name,
@@ -226,20 +195,27 @@ def _summary(cfg: Config, folder: Run, inputs: Inputs, outcome: Outcome) -> dict
         "task": cfg.dataset.task,
         "size": cfg.size,
         "balanced": cfg.balanced,
-        "backbone": cfg.backbone.name,
-        "unfreeze": cfg.unfreeze,
+        **_method(cfg),
         "seed": cfg.seed,
-        "epochs": outcome.history[-1]["epoch"],
-        "trained_parameters": trained,
-        "parameters": total,
+        "epochs": fitted.history[-1]["epoch"] if fitted.history else None,
+        "trained_parameters": fitted.trained_parameters,
+        "parameters": fitted.parameters,
         **_classes(cfg, data),
         "n": {
-            "train": len(inputs.indices),
+            "train": len(indices),
             "val": len(data.val.labels),
             "test": len(data.test.labels),
         },
-        "test": {name: estimate.as_dict() for name, estimate in outcome.estimates.items()},
+        "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
     }
+
+
+def _method(cfg: Config) -> dict[str, Any]:
+    """What was trained: a backbone and its depth, or a method, which has neither."""
+    if cfg.trains_backbone:
+        return {"backbone": cfg.backbone.name, "unfreeze": cfg.unfreeze}
+    backbone = cfg.backbone.name if cfg.reads_backbone else cfg.method.name
+    return {"method": cfg.method.name, "backbone": backbone, "unfreeze": None}
 
 
 def _classes(cfg: Config, data: Data) -> dict[str, Any]:

@@ -35,6 +35,7 @@ _failures: list[_Failure] = []
 def _job(composed: DictConfig) -> None:
     try:
         cfg = config.resolve(composed)
+        _check_given(cfg)
         from beitmed import pipeline  # torch and transformers: seconds, so after the checks
 
         pipeline.run(cfg)
@@ -45,6 +46,17 @@ def _job(composed: DictConfig) -> None:
         if in_sweep:
             bug = None if isinstance(e, UserError) else e
             log.error("This run failed, the others go on: %s", e, exc_info=bug)
+
+
+def _check_given(cfg: config.Config) -> None:
+    hydra_cfg = HydraConfig.get()
+    try:
+        config.check_given(cfg, hydra_cfg.overrides.task)
+    except UserError as e:
+        # In a sweep over methods a key that some of them read is no mistake.
+        if hydra_cfg.mode != RunMode.MULTIRUN:
+            raise
+        log.warning("Note: ignored: %s", e)
 
 
 def _train() -> int:

@@ -22,6 +22,11 @@ def load(
     top: the run's top.safetensors. Raises UserError where the backbone's weights are missing or
     not those that the run was trained on, or where `top` is damaged.
     """
+    if not cfg.trains_backbone:
+        raise UserError(
+            f"{top.parent}: a run with method={cfg.method.name}, but this needs a trained "
+            "backbone; give a run with method=backbone."
+        )
     backbone, processor = weights.load(cfg.backbone, class_names, cfg.seed)
     network = adapters.build(cfg, backbone)
     try:

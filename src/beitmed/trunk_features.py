@@ -264,7 +264,7 @@ class _Rows:
 
     @torch.inference_mode()
     def __call__(self, start: int, stop: int) -> np.ndarray:
-        with _autocast(self.cfg, self.device):
+        with autocast(self.cfg, self.device):
             if self.lower is not None:
                 tokens = torch.from_numpy(self.lower[start:stop]).to(self.device).float()
                 features = self.network.trunk_from(self.boundary, tokens)
@@ -282,7 +282,7 @@ class _Rows:
 
 
 @contextlib.contextmanager
-def _autocast(cfg: Config, device: torch.device) -> Iterator[None]:
+def autocast(cfg: Config, device: torch.device) -> Iterator[None]:
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(cfg.precision)
     if dtype is None:
         yield

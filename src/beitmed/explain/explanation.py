@@ -81,6 +81,11 @@ def explain(
     """
     choice = choice or Choice()
     found = _finished(folder, changes)
+    if not found.cfg.trains_backbone:
+        raise UserError(
+            f"{folder}: a run with method={found.cfg.method.name}, which has no attention; give a "
+            "run with method=backbone."
+        )
     if found.cfg.backbone.family != "beit" or found.cfg.adapter != "none":
         raise UserError(
             f"{folder}: a {found.cfg.backbone.family} with adapter={found.cfg.adapter}, but "

@@ -51,6 +51,9 @@ def comparisons(evidence: Evidence, folder: Path) -> list[Figure]:
                 stem=stem,
             )
         )
+    shown = [v for v in shown if any(run.history for run in v.runs)]  # others know no epochs
+    if not shown:
+        return made
     stem = folder / f"learning-{test_set.id}"
     figures.learning_curves(
         stem,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 from beitmed.finished import FinishedRun
 from beitmed.report.document import Cell, Column, Interval, Table, text
-from beitmed.report.variants import TestSet, Variant, flatten
+from beitmed.report.variants import TestSet, Variant, flatten, method
 
 _PAPER = "Baietti and Carlesso, notebook output"
 _BENCHMARK = "MedMNIST v2 official benchmark"
@@ -32,6 +33,12 @@ _RECIPE = {
     "precision": "fp32",
     "data.limit": None,
 }
+#: Baselines that were published, by method: the name there, and the protocol of its figures.
+_BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (title, {"epochs": 100, "batch_size": 128, "learning_rate": 1e-3,
+                   "milestones": [0.5, 0.75], "decay": 0.1})
+    for name, title in (("resnet18", "ResNet-18"), ("resnet50", "ResNet-50"))
+} | {"automl": ("auto-sklearn", {})}  # fmt: skip
 #: AUC and accuracy of one variant, means over its seeds.
 Headlines = tuple[Interval, Interval]
 
@@ -83,14 +90,18 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
         return None
     notes: list[str] = []
     rows: list[Sequence[Cell]] = []
-    for variant in test_set.variants:
-        rows.append(_measured(variant, measured[variant.name], notes))
-    for row in published:
-        if row["source"] == _BENCHMARK:
-            name = row["method"] + (f" ({row['size']})" if "ResNet" in row["method"] else "")
-            mark = _note(notes, f"Published: {row['source']}; {row['protocol']}. Not run here.")
-            auc, accuracy = float(row["test_auc"]), float(row["test_acc"])
-            rows.append([f"{name} {mark}", "published", auc, *[None] * 3, accuracy, *[None] * 3])
+    others = [row for row in published if row["source"] == _BENCHMARK]
+    for variant in sorted(test_set.variants, key=lambda v: method(v.first) in _BASELINES):
+        if method(variant.first) == "backbone":
+            rows.append(_measured(variant, measured[variant.name], notes))
+            continue
+        rows.append(_baseline(variant, measured[variant.name], notes))
+        same = [row for row in others if _counterpart(row, variant.first)]
+        last = [v for v in test_set.variants if _same_method(v, variant)][-1]
+        if variant is last:  # what was published of a method stands right below it
+            rows += [_published(row, notes) for row in same]
+            others = [row for row in others if row not in same]
+    rows += [_published(row, notes) for row in others]
     paper = [Column(f"{what} in the paper", 3) for what in ("AUC", "Accuracy")]
     return Table(
         id=f"paper-{test_set.id}",
@@ -115,6 +126,58 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
             f"{test_set.n} test images an interval around each is about as wide as those shown.",
         ],
     )
+
+
+def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
+    name = row["method"] + (f" ({row['size']})" if "ResNet" in row["method"] else "")
+    mark = _note(notes, f"Published: {row['source']}; {row['protocol']}.")
+    auc, accuracy = float(row["test_auc"]), float(row["test_acc"])
+    return [f"{name} {mark}", "published", auc, *[None] * 3, accuracy, *[None] * 3]
+
+
+def _counterpart(row: Mapping[str, str], run: FinishedRun) -> bool:
+    """Whether a published row is of a run's method and size."""
+    title, _ = _BASELINES.get(method(run), ("", {}))
+    return row["method"] == title and int(row["size"]) == run.metrics["size"]
+
+
+def _same_method(one: Variant, other: Variant) -> bool:
+    a, b = one.first, other.first
+    return method(a) == method(b) and a.metrics["size"] == b.metrics["size"]
+
+
+def _baseline(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:
+    """A baseline's row: the paper trained none, so its columns stay empty."""
+    name = variant.name
+    if differing := baseline_departures(variant.first):
+        name += " " + _note(notes, "Not the published protocol: " + ", ".join(differing) + ".")
+    auc, accuracy = headlines
+    seeds = f"measured, {len(variant.runs)} seed(s)"
+    return [name, seeds, auc, *[None] * 3, accuracy, *[None] * 3]
+
+
+def baseline_departures(run: FinishedRun) -> list[str]:
+    """In what a run of a published baseline's method is not that protocol; [] for other methods."""
+    name = method(run)
+    if name not in _BASELINES:
+        return []
+    own = run.config.get("method", {})
+    said = [
+        f"method.{key}={own.get(key)} (published: {value})"
+        for key, value in _BASELINES[name][1].items()
+        if own.get(key) != value
+    ]
+    if name == "automl":
+        said.append(f"FLAML for {own.get('time_budget_s')} s stands in for auto-sklearn")
+    elif run.metrics["size"] != 28:
+        said.append("images of this size (published: 28 px enlarged to 224)")
+    if run.metrics["balanced"]:
+        said.append("balanced=True (published: all images)")
+    if run.config.get("data", {}).get("limit") is not None:
+        said.append(f"data.limit={run.config['data']['limit']}")
+    if not run.data.get("official"):
+        said.append("data file not the official one")
+    return said
 
 
 def _measured(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:

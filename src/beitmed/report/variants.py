@@ -164,10 +164,23 @@ def _order(run: FinishedRun) -> tuple[Any, ...]:
 
 
 def short_name(run: FinishedRun) -> str:
-    """A run's variant in the paper's notation, such as `beit_large top 5 (28) balanced`."""
+    """A run's variant in the paper's notation, such as `beit_large top 5 (28) balanced`; a
+    baseline by its title, such as `ResNet-18 (28)`."""
     m = run.metrics
     depth = "all" if m["unfreeze"] == "all" else f"top {m['unfreeze']}"
-    return f"{m['backbone']} {depth} ({m['size']}){' balanced' if m['balanced'] else ''}"
+    model = f"{m['backbone']} {depth}" if method(run) == "backbone" else _title(run)
+    return f"{model} ({m['size']}){' balanced' if m['balanced'] else ''}"
+
+
+def method(run: FinishedRun) -> str:
+    """The method's name: backbone, or a baseline's."""
+    return run.metrics.get("method", "backbone")
+
+
+def _title(run: FinishedRun) -> str:
+    name, backbone = method(run), str(run.metrics["backbone"])
+    title = run.config.get("method", {}).get("title") or name
+    return title if backbone == name else f"{backbone} {title}"
 
 
 def _names(runs: Sequence[FinishedRun]) -> list[str]:

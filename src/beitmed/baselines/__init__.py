@@ -1,0 +1,1 @@
+"""What a result is held against: other methods, under the same evaluation."""

@@ -1,0 +1,41 @@
+"""ResNet-18 and ResNet-50 from random weights, as MedMNIST's benchmark trains them.
+
+Source: J. Yang et al., MedMNIST v2, Scientific Data 10, 41 (2023), and its benchmark code; K. He et
+al., Deep Residual Learning for Image Recognition, CVPR 2016.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torchvision import models
+
+_SMALL = 28  # px: up to here the stem for small images
+
+
+def build(name: str, size: int, channels: int, classes: int) -> nn.Module:
+    """torchvision's ResNet for images of `channels` channels and `size` px.
+
+    At 28 px the stem of MedMNIST's benchmark code: a 3x3 convolution of stride 1 without max
+    pooling, so that the first stage sees 28 x 28; at larger sizes the ordinary 7x7 of stride 2.
+    As `resnet50` torchvision has v1.5, which strides in the 3x3 convolution, as that code does.
+    """
+    network: models.ResNet = {"resnet18": models.resnet18, "resnet50": models.resnet50}[name](
+        weights=None, num_classes=classes
+    )
+    small = size <= _SMALL
+    network.conv1 = nn.Conv2d(
+        channels, 64, kernel_size=3 if small else 7, stride=1 if small else 2,
+        padding=1 if small else 3, bias=False,
+    )  # fmt: skip
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    if small:
+        network.maxpool = nn.Identity()
+    return network
+
+
+def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross entropy; labels int [n], or float [n, labels] of 0 and 1: a sigmoid each."""
+    if labels.dim() == 2:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    return nn.functional.cross_entropy(logits, labels)

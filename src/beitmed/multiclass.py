@@ -60,7 +60,7 @@ def one_vs_rest(logits: Floats) -> Floats:
 
 
 def _tied(values: Floats) -> Floats:
-    """The same values [n], where those within `_ROUNDING` of the next smaller one take the least."""
+    """The same values [n]; those within `_ROUNDING` of the next smaller one take the least."""
     order = np.argsort(values)
     ascending = values[order]
     first = np.concatenate([[True], np.diff(ascending) > _ROUNDING])[: len(values)]

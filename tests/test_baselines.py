@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import FAST, beitmed, medmnist_arrays, resolve
+from conftest import beitmed, medmnist_arrays, resolve
 from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 from sklearn.dummy import DummyClassifier
@@ -154,7 +153,9 @@ def test_features_are_those_that_a_linear_probe_trains_on(tmp_path, runs):
     described = json.loads((runs["features_knn"] / "model.json").read_text())
     probe = go(tmp_path, "train.epochs=1", "unfreeze=0")
     theirs = json.loads((probe / "model.json").read_text())
-    assert described["features"] == theirs["features"]
+    assert described["trunk_sha256"] == theirs["trunk_sha256"]
+    assert described["features"]["mode"] == theirs["features"]["mode"] == "cached"
+    assert described["features"]["dtype"] == theirs["features"]["dtype"] == "float32"
     live = go(tmp_path, "method=features_knn", "features=live")
     assert logits(live, "test")[1] == pytest.approx(logits(runs["features_knn"], "test")[1])
 
@@ -172,7 +173,7 @@ def test_every_task(tmp_path, dataset, name):
     if dataset == "chest":
         expected = np.mean([roc_auc_score(y, s) for y, s in zip(labels.T, scores.T, strict=True)])
     else:
-        p = softmax(scores, axis=1)
+        p = softmax(scores, axis=1).round(12)  # neighbours' votes tie
         member = labels[:, None] == np.arange(p.shape[1])
         expected = np.mean([roc_auc_score(m, q) for m, q in zip(member.T, p.T, strict=True)])
     assert summary["test"]["auc"]["value"] == pytest.approx(expected, abs=1e-9)
@@ -299,18 +300,23 @@ def wrong(cfg, data, indices, folder):
 """
 
 
-def test_a_method_from_outside_the_package_is_a_module_and_a_yaml(tmp_path):
+def test_a_method_from_outside_the_package_is_a_module_and_a_yaml(tmp_path, monkeypatch):
     (tmp_path / "brightness.py").write_text(OUTSIDE)
     (tmp_path / "myconf" / "method").mkdir(parents=True)
     (tmp_path / "myconf" / "method" / "brightness.yaml").write_text(
         "name: brightness\ntitle: mean brightness\nfunction: brightness.fit\noptions: {sign: 1}\n"
     )
-    command = ["--config-dir", "myconf", *FAST[1:2], "dataset=phantom", "evaluate.n_resamples=100"]
-    done = beitmed(*command, "method=brightness", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    [run] = finished.find([tmp_path / "outputs"])[0]
+    done = beitmed("-m", "--config-dir", "myconf", *SMALL[:3], "method=brightness,majority",
+                   "unfreeze=1", cwd=tmp_path)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    # In a sweep over methods a key that some of them may read is no mistake; alone it is one.
+    assert done.stdout.count("Note: ignored: unfreeze=1") == 2
+    found = finished.find([tmp_path / "outputs"])[0]
+    assert len(found) == 2
+    [run] = [run for run in found if variants.method(run) == "brightness"]
     assert variants.short_name(run) == "mean brightness (28)"
     assert run.model["own"] is True
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"brightness\.gone cannot be imported"):
         pipeline.run(resolve_outside("brightness.gone", tmp_path))
     with pytest.raises(UserError, match=r"shape and type \(\(3, 2\)"):
@@ -318,26 +324,13 @@ def test_a_method_from_outside_the_package_is_a_module_and_a_yaml(tmp_path):
 
 
 def resolve_outside(function: str, folder: Path) -> config.Config:
-    sys.path.insert(0, str(folder))
     values = resolve(*SMALL, f"output_dir={folder}/other").model_dump()
     method = {"name": "own", "title": None, "function": function}
     return config.check(values | {"method": method})
 
 
-def test_a_missing_automl_says_what_to_install(tmp_path):
-    (tmp_path / "flaml.py").write_text("")  # as flaml is without what it searches over
-    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "beitmed.train", "method=automl", "dataset=phantom"],
-        cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert "pip install 'beitmed[automl]'" in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_sweep_over_methods_ignores_what_some_of_them_do_not_read(tmp_path):
-    done = beitmed("-m", *SMALL, "method=backbone,majority", "unfreeze=1", "train.epochs=1",
-                   f"output_dir={tmp_path}/outputs", cwd=tmp_path)  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Note: ignored" in done.stdout and "unfreeze=1" in done.stdout
-    assert len(finished.find([tmp_path / "outputs"])[0]) == 2
+def test_a_missing_automl_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flaml", ModuleType("flaml"))  # without what it searches over
+    with pytest.raises(UserError, match=r"pip install 'beitmed\[automl\]'"):
+        go(tmp_path, "method=automl")
+    assert not list(tmp_path.glob("outputs/[!.]*"))

@@ -191,3 +191,11 @@ def test_the_interval_of_the_mean_auc_covers():
     found = [intervals.mean_auc_interval(*sample(120)) for _ in range(trials)]
     hits = sum(low <= truth <= high for low, high, _ in found)
     assert 0.91 * trials <= hits <= 0.985 * trials
+
+
+def test_votes_that_are_equal_are_tied_whatever_the_others_got():
+    votes = np.array([[2, 3, 0, 0], [2, 1, 1, 1], [2, 2, 1, 0], [1, 2, 1, 1], [3, 0, 1, 1]])
+    odds = multiclass.one_vs_rest(np.log((votes + 1) / 9))
+    for c in range(4):
+        assert len(set(odds[:, c])) == len(set(votes[:, c]))
+    assert odds == pytest.approx(np.log((votes + 1) / (8 - votes)))

@@ -97,7 +97,6 @@ class Config(_Strict):
     """One run. Built by `resolve` or `check` only, so that every rule has been checked."""
 
     dataset: DatasetConfig
-    method: Method = BackboneMethod(name="backbone", title=None)  # as before there were others
     backbone: BackboneConfig
     size: Size
     balanced: bool
@@ -110,6 +109,7 @@ class Config(_Strict):
     device: Literal["auto", "cpu", "cuda"]
     seed: Seed
     majority_ratio: Ratio | None
+    method: Method = BackboneMethod(name="backbone", title=None)  # as before there were others
     train: TrainConfig
     evaluate: EvaluateConfig
     data: DataConfig

@@ -22,6 +22,7 @@ from beitmed.resampling import Limits, OfTable
 
 Labels = NDArray[np.int64]
 _DEGENERATE = "all cases are of one class, or are predicted to be"
+_ROUNDING = 1e-12  # of log odds
 
 
 def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Labels]:
@@ -47,12 +48,25 @@ def one_vs_rest(logits: Floats) -> Floats:
 
     The others are summed in the order of their size, so that cases that differ in their order only
     are tied, as they are in exact arithmetic. With two classes this is the difference of the two.
+    With more, cases that only rounding keeps apart (of neighbours or trees that vote) are tied too.
     """
     odds = np.empty_like(logits)
     for c in range(logits.shape[1]):
         others = np.sort(np.delete(logits, c, axis=1), axis=1)
         odds[:, c] = logits[:, c] - logsumexp(others, axis=1)
+        if logits.shape[1] > 2:
+            odds[:, c] = _tied(odds[:, c])
     return odds
+
+
+def _tied(values: Floats) -> Floats:
+    """The same values [n]; those within `_ROUNDING` of the next smaller one take the least."""
+    order = np.argsort(values)
+    ascending = values[order]
+    first = np.concatenate([[True], np.diff(ascending) > _ROUNDING])[: len(values)]
+    result = np.empty_like(values)
+    result[order] = ascending[np.flatnonzero(first)[np.cumsum(first) - 1]]
+    return result
 
 
 def auc(labels: ArrayLike, logits: ArrayLike) -> float | None:

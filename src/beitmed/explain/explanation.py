@@ -81,11 +81,6 @@ def explain(
     """
     choice = choice or Choice()
     found = _finished(folder, changes)
-    if not found.cfg.trains_backbone:
-        raise UserError(
-            f"{folder}: a run with method={found.cfg.method.name}, which has no attention; give a "
-            "run with method=backbone."
-        )
     if found.cfg.backbone.family != "beit" or found.cfg.adapter != "none":
         raise UserError(
             f"{folder}: a {found.cfg.backbone.family} with adapter={found.cfg.adapter}, but "
@@ -163,6 +158,11 @@ def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
         raise UserError(
             f"{folder}: this run is not finished (it has no metrics.json). Give its training "
             "command again, which goes on where it was, and then this one."
+        )
+    if not cfg.trains_backbone:
+        raise UserError(
+            f"{folder}: a run with method={cfg.method.name}, which has no attention; give a run "
+            "with method=backbone."
         )
     for name in ("top.safetensors", "predictions.csv", "data.json"):
         if not (folder / name).is_file():

@@ -46,15 +46,16 @@ def variants(evidence: Evidence) -> Table:
     measures = [(name, of) for name, of in _measures(evidence) if of is not None]
     columns = [
         Column("Variant"),
-        Column("Trained on", 0, "images of the train split that were trained on"),
+        Column("Train images", 0, "of the train split, after balancing; of the first seed"),
         Column("Seeds", 0),
     ]
     for name, _ in measures:
         columns += [
-            Column(name, 3, "mean over seeds, 95 % interval"),
-            Column("SD between seeds", 4, f"of the {name}"),
-            Column("SE of the test sample", 4, f"of the mean {name}, the models as trained"),
-        ]
+            Column(name, 3, "0 to 1; mean over seeds with its 95 % interval"),
+            Column(f"{name}, SD of seeds", 4, "standard deviation between seeds"),
+            Column(f"{name}, SE of test", 4, "standard error of the mean from the choice of test "
+                   "images alone, the models as trained"),
+        ]  # fmt: skip
     rows = [
         [
             variant.name,
@@ -162,23 +163,26 @@ def pairs(evidence: Evidence) -> Table | None:
         cells += [interval(accuracy), _p(accuracy.p), _p(pair.accuracy_p), _p(accuracy.p_models)]
         rows.append(cells)
     tests = sorted({pair.accuracy.test or "none" for pair in evidence.pairs})
-    p_columns = [
-        Column("p", 4, "two-sided"),
-        Column("adjusted p", 4, f"after Holm, for {len(rows)} pairs"),
-    ]
-    auc = [Column("Difference of AUC", 3, "first less second, 95 % interval"), *p_columns]
+
+    def of(what: str) -> list[Column]:
+        return [
+            Column(f"{what} difference", 3, "first less second, 95 % interval"),
+            Column(f"{what} p", 3, "two-sided, not adjusted"),
+            Column(f"{what} adjusted p", 3, f"after Holm, for {len(rows):,} pair"
+                   + ("" if len(rows) == 1 else "s")),
+        ]  # fmt: skip
+
     return Table(
         id=f"pairs-{test_set.id}",
         title=f"{test_set.name}: pairs of variants on the same {test_set.n:,} test images",
         columns=[
             Column("First"),
             Column("Second"),
-            *(auc if with_auc else []),
-            Column("Difference of accuracy", 3, "first less second, 95 % interval"),
-            *p_columns,
+            *(of("AUC") if with_auc else []),
+            *of("Accuracy"),
             Column(
-                "p of these models",
-                4,
+                "Accuracy p, these models",
+                3,
                 "exact, for these models as trained: McNemar's test, "
                 "over several seeds its extension by sign flips",
             ),
@@ -190,15 +194,11 @@ def pairs(evidence: Evidence) -> Table | None:
             "The last column takes the models as trained. Where there are several seeds it says "
             "nothing about what another training would give, and no conclusion is drawn from it.",
             "Adjusted p are for all pairs of this table and one measure. Intervals are not "
-            "adjusted.",
+            "adjusted. Conclusions rest on the adjusted p.",
         ],
     )
 
 
 def _p(p: float | None) -> Cell:
-    return None if p is None else max(p, 1e-4)
-
-
-def readable_p(p: float | None) -> str:
-    """A p-value in a sentence."""
-    return "undefined" if p is None else p_value(p)
+    """A p as a cell: below 0.001 a bound, as approximate tests say no more than that."""
+    return p_value(p) if p is not None and p < 1e-3 else p

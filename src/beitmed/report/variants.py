@@ -248,7 +248,7 @@ def _extras(twins: Sequence[FinishedRun]) -> list[str]:
     shown = keys if len(keys) <= _KEYS_NAMED else _telling(settings, keys)
     said = []
     for own in settings:
-        parts = [f"{k}={_plainly(own[k])}" for k in shown if k in own]
+        parts = [f"{k}={plainly(own[k])}" for k in shown if k in own]
         if rest := len([k for k in keys if k in own and k not in shown]):
             parts.append(f"and {rest} more setting{'' if rest == 1 else 's'}")
         said.append(", ".join(parts))
@@ -278,7 +278,7 @@ def _telling(settings: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list
     return [k for k in keys if k in chosen]
 
 
-def _plainly(value: Any) -> str:
+def plainly(value: Any) -> str:
     """A value as YAML has it, so that it can be given on the command line again."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -210,8 +210,8 @@ def test_tasks_without_a_positive_class_are_reported(runs: Runs, tmp_path: Path,
     document = sections.build(made, [], folder, None, images=False)
     ids = {table.id for table in document.tables}
     assert {f"variants-{dataset}", f"runs-{dataset}", "variants-breast"} <= ids
-    assert not {f"rules-{dataset}"} & ids
-    assert (f"pairs-{dataset}" in ids) == (dataset != "chest")
+    assert not {f"rules-{dataset}", f"pairs-auc-{dataset}"} & ids
+    assert (f"pairs-accuracy-{dataset}" in ids) == (dataset != "chest")
     assert {curve.dataset for curve in document.curves} == {"breast"}
     [runs_table] = [table for table in document.tables if table.id == f"runs-{dataset}"]
     auc = runs_table.rows[0][[c.label for c in runs_table.columns].index("AUC")]

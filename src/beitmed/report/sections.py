@@ -10,7 +10,7 @@ from pathlib import Path
 
 from beitmed.finished import FinishedRun
 from beitmed.report import conclusions, drawn, published, seen, tables
-from beitmed.report.document import Curve, Document, Interval, Section, Table
+from beitmed.report.document import Curve, Document, Interval, Section
 from beitmed.report.evidence import Evidence, interval
 from beitmed.report.variants import TestSet, Variant, group
 from beitmed.seeds import Summary
@@ -37,8 +37,7 @@ def build(
     summary: list[str] = []
     parts: list[Section] = []
     for test_set in test_sets:
-        log.info("%s: %d runs of %d variants", test_set.name, len(test_set.runs),
-                 len(test_set.variants))  # fmt: skip
+        log.info("%s: %d of %d runs", test_set.name, len(test_set.runs), len(runs))
         evidence = Evidence(test_set)
         said = conclusions.conclude(evidence)
         summary += said.found
@@ -61,12 +60,11 @@ def build(
 
 def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
     test_set = evidence.test_set
-    found: list[Table | None] = [tables.variants(evidence), tables.pairs(evidence)]
     return Section(
         id=f"results-{test_set.id}",
         title=f"{test_set.name}: results",
         paragraphs=said,
-        tables=[table for table in found if table is not None],
+        tables=[tables.variants(evidence), *tables.pairs(evidence)],
         figures=drawn.comparisons(evidence, folder),
     )
 

@@ -91,7 +91,7 @@ def _overlap(test_set: TestSet, loaded: Data) -> Section | None:
     size = test_set.first.metrics["size"]
     kinds = {
         "the same pixels": found.exact,
-        "the same or nearly": np.union1d(found.exact, found.near),
+        "the same pixels or nearly": np.union1d(found.exact, found.near),
     }
     title = f"{test_set.name}: test images that training had seen"
     said = [
@@ -130,8 +130,8 @@ def _without(test_set: TestSet, what: str, indices: NDArray[np.int64], name: str
     n = [f"all {test_set.n:,}", f"without {len(indices):,}"]
     return Table(
         id=name,
-        title=f"{test_set.name}: without the {len(indices):,} test images that stand in train or "
-        f"val ({what})",
+        title=f"{test_set.name}: with and without test images that also stand in train or val "
+        f"({what}: {len(indices):,})",
         columns=[
             Column("Variant"),
             *(

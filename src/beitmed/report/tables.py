@@ -149,54 +149,73 @@ def _estimate(values: dict[str, Cell] | None) -> Interval | None:
     return Interval(value, low, high, str(reason) if value is None else None)
 
 
-def pairs(evidence: Evidence) -> Table | None:
-    """Every pair of variants: differences with intervals, p, and p adjusted after Holm."""
+def pairs(evidence: Evidence) -> list[Table]:
+    """Every pair of variants, a table a measure: differences, p, and p adjusted after Holm."""
     if not evidence.pairs:
-        return None
-    test_set, rows = evidence.test_set, []
-    with_auc = evidence.auc is not None
+        return []
+    return [
+        *([_auc_pairs(evidence)] if evidence.auc is not None else []),
+        _accuracy_pairs(evidence),
+    ]
+
+
+def _auc_pairs(evidence: Evidence) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [pair.first, pair.second, interval(pair.auc), _p(pair.auc.p), _p(pair.auc_p)]
+        for pair in evidence.pairs
+        if pair.auc is not None
+    ]
+    note = "Paired DeLong test, with the variance between seeds where there are several."
+    return _pairs(evidence.test_set, "AUC", rows, [], [note])
+
+
+def _accuracy_pairs(evidence: Evidence) -> Table:
+    rows: list[Sequence[Cell]] = []
     for pair in evidence.pairs:
-        cells: list[Cell] = [pair.first, pair.second]
-        if pair.auc is not None:
-            cells += [interval(pair.auc), _p(pair.auc.p), _p(pair.auc_p)]
-        accuracy = pair.accuracy
-        cells += [interval(accuracy), _p(accuracy.p), _p(pair.accuracy_p), _p(accuracy.p_models)]
-        rows.append(cells)
+        of = pair.accuracy
+        cells = [interval(of), _p(of.p), _p(pair.accuracy_p), _p(of.p_models)]
+        rows.append([pair.first, pair.second, *cells])
     tests = sorted({pair.accuracy.test or "none" for pair in evidence.pairs})
+    models = Column(
+        "p, these models",
+        3,
+        "exact, for these models as trained: McNemar's test, over several seeds its extension by "
+        "sign flips",
+    )
+    notes = [
+        f"Test: {' and '.join(tests)}.",
+        "The last column takes the models as trained. Where there are several seeds it says "
+        "nothing about what another training would give, and no conclusion is drawn from it.",
+    ]
+    return _pairs(evidence.test_set, "accuracy", rows, [models], notes)
 
-    def of(what: str) -> list[Column]:
-        return [
-            Column(f"{what} difference", 3, "first less second, 95 % interval"),
-            Column(f"{what} p", 3, "two-sided, not adjusted"),
-            Column(f"{what} adjusted p", 3, f"after Holm, for {len(rows):,} pair"
-                   + ("" if len(rows) == 1 else "s")),
-        ]  # fmt: skip
 
+def _pairs(
+    test_set: TestSet,
+    what: str,
+    rows: Sequence[Sequence[Cell]],
+    more: Sequence[Column],
+    notes: Sequence[str],
+) -> Table:
+    count = f"{len(rows):,} pair{'' if len(rows) == 1 else 's'}"
     return Table(
-        id=f"pairs-{test_set.id}",
-        title=f"{test_set.name}: pairs of variants on the same {test_set.n:,} test images",
+        id=f"pairs-{what.lower()}-{test_set.id}",
+        title=f"{test_set.name}: differences of {what} on the same {test_set.n:,} test images",
         columns=[
             Column("First"),
             Column("Second"),
-            *(of("AUC") if with_auc else []),
-            *of("Accuracy"),
-            Column(
-                "Accuracy p, these models",
-                3,
-                "exact, for these models as trained: McNemar's test, "
-                "over several seeds its extension by sign flips",
-            ),
+            Column(f"{what[0].upper()}{what[1:]} difference", 3, "first minus second, with its "
+                   "95 % interval"),
+            Column("p", 3, "two-sided, not adjusted"),
+            Column("Adjusted p", 3, f"after Holm, for {count}"),
+            *more,
         ],
         rows=rows,
         notes=[
-            *(["AUC: paired DeLong test, with the variance between seeds."] if with_auc else []),
-            f"Accuracy: {' and '.join(tests)}.",
-            "The last column takes the models as trained. Where there are several seeds it says "
-            "nothing about what another training would give, and no conclusion is drawn from it.",
-            "Adjusted p are for all pairs of this table and one measure. Intervals are not "
-            "adjusted. Conclusions rest on the adjusted p.",
+            *notes,
+            "Intervals are not adjusted. Conclusions rest on the adjusted p.",
         ],
-    )
+    )  # fmt: skip
 
 
 def _p(p: float | None) -> Cell:

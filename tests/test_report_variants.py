@@ -209,8 +209,14 @@ def test_tasks_without_a_positive_class_are_reported(runs: Runs, tmp_path: Path,
     folder.mkdir()
     document = sections.build(made, [], folder, None, images=False)
     ids = {table.id for table in document.tables}
-    assert {f"variants-{dataset}", f"runs-{dataset}", "variants-breast"} <= ids
-    assert not {f"rules-{dataset}", f"pairs-auc-{dataset}"} & ids
+    assert {
+        f"variants-{dataset}",
+        f"runs-{dataset}",
+        "variants-breast",
+        "more-breast",
+        "rules-breast",
+    } <= ids
+    assert not {f"rules-{dataset}", f"more-{dataset}", f"pairs-auc-{dataset}"} & ids
     assert (f"pairs-accuracy-{dataset}" in ids) == (dataset != "chest")
     assert {curve.dataset for curve in document.curves} == {"breast"}
     [runs_table] = [table for table in document.tables if table.id == f"runs-{dataset}"]

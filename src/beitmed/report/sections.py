@@ -117,13 +117,10 @@ def _headline(variant: Variant, name: str, found: dict[str, Summary] | None) -> 
 
 def _single_runs(evidence: Evidence, folder: Path) -> Section:
     test_set = evidence.test_set
-    found = [tables.seeds(evidence, rules=False)]
-    if test_set.first.binary:
-        found.append(tables.seeds(evidence, rules=True))
     return Section(
         id=f"single-{test_set.id}",
         title=f"{test_set.name}: every run",
-        tables=found,
+        tables=tables.every_run(evidence),
         figures=drawn.single_runs(evidence, folder),
     )
 

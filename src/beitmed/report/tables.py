@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from beitmed.report.document import Cell, Column, Interval, Table, p_value
 from beitmed.report.evidence import Evidence, interval
@@ -16,6 +16,8 @@ _AT_ARGMAX = {
     "balanced_accuracy": "Balanced accuracy",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
+}
+_MORE = {
     "ppv": "PPV",
     "npv": "NPV",
     "f1": "F1",
@@ -102,41 +104,49 @@ def _positive_class(test_set: TestSet) -> list[str]:
     ]
 
 
-def seeds(evidence: Evidence, rules: bool) -> Table:
-    """One row a run, its metrics with 95 % intervals; `rules` for those beyond argmax."""
+def every_run(evidence: Evidence) -> list[Table]:
+    """One row a run, its metrics with 95 % intervals, in tables that a page holds."""
     test_set = evidence.test_set
-    found: dict[str, None] = {}
-    for run in test_set.runs:
-        found |= dict.fromkeys(run.metrics["test"])
-    known = _OTHER_RULES if rules else _AT_ARGMAX
-    names = [name for name in known if name in found]
-    if not test_set.first.binary and not rules:
-        names = [name for name in found if "/" not in name]  # by class: they are in metrics.json
-    rows: list[Sequence[Cell]] = []
-    for variant in test_set.variants:
-        for run in variant.runs:
-            cells = [_estimate(run.metrics["test"].get(name)) for name in names]
-            rows.append([variant.name, run.seed, *cells])
-    kind = "rules" if rules else "runs"
-    what = "other decision rules and calibration" if rules else "every run"
+    found = dict.fromkeys(name for run in test_set.runs for name in run.metrics["test"])
+    sampling = "95 % intervals of single runs cover the choice of test images only. Methods and n "
+    sampling += "of each are in the runs' metrics.json."
+    if not test_set.first.binary:  # those by class are in metrics.json
+        names = {n: _AT_ARGMAX.get(n, n.replace("_", " ")) for n in found if "/" not in n}
+        return [_runs(test_set, "runs", "every run", names, [sampling])]
+    kinds = [
+        ("runs", "every run, AUC and the decision at argmax", _AT_ARGMAX, sampling),
+        (
+            "more", "every run, further metrics at argmax", _MORE,
+            sampling + " ECE has no interval: it is biased upwards, so metrics.json gives the "
+            "range that perfect calibration would show.",
+        ),
+        (
+            "rules", "every run, other decision rules and calibration", _OTHER_RULES,
+            "Thresholds and temperature are fitted on the validation split; the prior is "
+            "estimated from the test scores without their labels. Fitted numbers count as fixed.",
+        ),
+    ]  # fmt: skip
+    return [
+        _runs(test_set, kind, what, {n: label for n, label in known.items() if n in found}, [note])
+        for kind, what, known, note in kinds
+        if known.keys() & found.keys()
+    ]
+
+
+def _runs(
+    test_set: TestSet, kind: str, what: str, names: Mapping[str, str], notes: Sequence[str]
+) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [variant.name, run.seed, *(_estimate(run.metrics["test"].get(name)) for name in names)]
+        for variant in test_set.variants
+        for run in variant.runs
+    ]
     return Table(
         id=f"{kind}-{test_set.id}",
         title=f"{test_set.name}: {what}",
-        columns=[
-            Column("Variant"),
-            Column("Seed", 0),
-            *(Column(known.get(name, name.replace("_", " "))) for name in names),
-        ],
+        columns=[Column("Variant"), Column("Seed", 0), *map(Column, names.values())],
         rows=rows,
-        notes=[
-            *_positive_class(test_set),
-            "95 % intervals of single runs cover the choice of test images only. Methods and n of "
-            "each are in the runs' metrics.json. ECE has no interval: it is biased upwards, so "
-            "metrics.json gives the range that perfect calibration would show."
-            if not rules
-            else "Thresholds and temperature are fitted on the validation split; the prior is "
-            "estimated from the test scores without their labels. Fitted numbers count as fixed.",
-        ],
+        notes=[*_positive_class(test_set), *notes],
     )
 
 

@@ -26,7 +26,8 @@ from beitmed.baselines import neighbors
 from beitmed.errors import UserError
 from beitmed.explain import explanation
 from beitmed.method_config import NAMES
-from beitmed.report import published, variants
+from beitmed.report import baseline_rows, published, variants
+from beitmed.report.document import Interval
 
 EVERY = {
     "config.yaml", "data.json", "environment.json", "history.csv", "metrics.json", "model.json",
@@ -201,10 +202,10 @@ def test_a_baseline_stands_in_a_report_beside_a_backbone(runs):
         "ResNet-18 (28)", "FLAML on pixels (28)",
     }  # fmt: skip
     by_name = {variants.method(run): run for run in found}
-    said = published.baseline_departures(by_name["resnet18"])
+    said = baseline_rows.departures(by_name["resnet18"])
     assert "method.epochs=2 (published: 100)" in said
     assert not any("learning_rate" in part for part in said)
-    assert published.baseline_departures(by_name["majority"]) == []
+    assert baseline_rows.departures(by_name["majority"]) == []
 
 
 def test_a_measured_baseline_stands_above_what_was_published_of_it(tmp_path):
@@ -213,7 +214,7 @@ def test_a_measured_baseline_stands_above_what_was_published_of_it(tmp_path):
     for name, extra in (("majority", ()), ("resnet18", EPOCHS)):
         go(tmp_path, *common, f"method={name}", *extra)
     [test_set], _ = variants.group(finished.find([tmp_path / "outputs"])[0])
-    one = published.Interval(0.5, 0.4, 0.6)
+    one = Interval(0.5, 0.4, 0.6)
     table = published.paper_table(test_set, {v.name: (one, one) for v in test_set.variants})
     assert table is not None
     names = [str(row[0]) for row in table.rows]

@@ -37,12 +37,24 @@ class Options:
 
 def options(arguments: list[str]) -> Options:
     """Read the command line. Raises UserError for an unknown key or value, or without a folder."""
-    paths = tuple(Path(a).expanduser() for a in arguments if "=" not in a)
-    given = dict(a.split("=", 1) for a in arguments if "=" in a)
+    paths: list[Path] = []
+    given: dict[str, str] = {}
     known = ("to", "data.root", "images", "attention")
-    for key in given:
-        if key not in known:
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        path = Path(argument).expanduser()
+        if equals and key in known:
+            if key in given:
+                raise UserError(f"{key}: given twice, {given[key]!r} and {value!r}; give it once.")
+            if not value:
+                raise UserError(f"{key}: found nothing after the =; give a value, or leave it out.")
+            given[key] = value
+        elif equals and not path.exists():  # a folder's name may hold a =
             raise UserError(f"{key}: no such key. Allowed: folders of runs, {', '.join(known)}.")
+        elif argument.startswith("--") and not path.exists():
+            raise UserError(f"{argument}: no such option. Allowed: {'=..., '.join(known)}=...")
+        else:
+            paths.append(path)
     if not paths:
         raise UserError("no folder given: name the folder of the runs, for example outputs.")
     switches = {key: given.get(key, "true") for key in ("images", "attention")}
@@ -50,7 +62,7 @@ def options(arguments: list[str]) -> Options:
         if value not in ("true", "false"):
             raise UserError(f"{key}: found {value!r}; allowed: true, false")
     return Options(
-        paths,
+        tuple(paths),
         Path(given.get("to", "report")).expanduser(),
         given.get("data.root"),
         images=switches["images"] == "true",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from beitmed import comparisons
 from beitmed.comparisons import Difference
@@ -14,30 +17,46 @@ from beitmed.seeds import Summary
 _NAMED = 10  # pairs that a sentence names one by one
 
 
-def sentences(evidence: Evidence) -> list[str]:
+@dataclass(frozen=True)
+class Conclusion:
+    """`found`: which pairs differ and which do not. `context`: what bears on how to read that."""
+
+    found: list[str]
+    context: list[str]
+
+
+def conclude(evidence: Evidence) -> Conclusion:
     """The conclusion of one test set."""
     test_set = evidence.test_set
-    runs = len(test_set.runs)
-    said = [
-        f"{test_set.name}: {_count(len(test_set.variants), 'variant')}, {_count(runs, 'run')}, "
-        f"{test_set.n:,} test images."
-    ]
+    head = (
+        f"{test_set.name}: {_count(len(test_set.variants), 'variant')}, "
+        f"{_count(len(test_set.runs), 'run')}, {_count(test_set.n, 'test image')}."
+    )
+    found, context = [head], []
     for summaries, name, difference, adjusted in (
         (evidence.auc, "AUC", _auc, lambda pair: pair.auc_p),
         (evidence.accuracy, "accuracy", lambda pair: pair.accuracy, lambda pair: pair.accuracy_p),
     ):
         if summaries is None:
             continue
-        said += _pairs(evidence.pairs, name, difference, adjusted)
-        said += _seeds(name, list(summaries.values()))
-        said += _paper(evidence, name, summaries)
+        said = f"{test_set.name}, {name}: "
+        found += [said + s for s in _pairs(evidence.pairs, name, difference, adjusted)]
+        context += [said + s for s in _resolution(evidence.pairs, difference, adjusted)]
+        context += [said + s for s in _seeds(list(summaries.values()))]
+        context += [said + s for s in _paper(evidence, name, summaries)]
+    if len(test_set.variants) > 1 and not evidence.pairs:
+        found.append(
+            f"{test_set.name}: an image has several labels, for which no paired test is made; "
+            "the order of the variants is no finding."
+        )
     single = [v.name for v in test_set.variants if len(v.runs) == 1]
     if single:
         who = "every variant" if len(single) == len(test_set.variants) else _listed(single)
-        said.append(
-            f"One seed only: {who}. What another seed would have given is not in these intervals."
+        found.append(
+            f"{test_set.name}: one seed only of {who}. What another seed would have given is not "
+            "in these intervals."
         )
-    return said
+    return Conclusion(found, context)
 
 
 def _auc(pair: Pair) -> Difference:
@@ -55,36 +74,50 @@ def _pairs(
         return []
     tested = [(pair, p) for pair in pairs if (p := adjusted(pair)) is not None]
     if not tested:
-        return [f"{name}: no pair of variants can be tested."]
+        return ["no pair of variants can be tested."]
     apart = [(pair, p) for pair, p in tested if p < LEVEL]
-    total = _count(len(tested), "pair")
-    said = []
     if not apart:
-        least = p_value(min(p for _, p in tested))
+        least = min(p for _, p in tested)
+        if len(tested) == 1:
+            return [
+                f"no difference beyond noise between the two variants (p {_equals(least)}). Their "
+                f"order by {name} is no finding."
+            ]
+        return [
+            f"no difference beyond noise in any of {len(tested):,} pairs (smallest p after Holm's "
+            f"correction {_equals(least)}). The order of the variants by {name} is no finding."
+        ]
+    named = sorted(apart, key=lambda found: found[1])[:_NAMED]
+    more = "" if len(apart) <= _NAMED else f"; and {len(apart) - _NAMED:,} more, in the table"
+    listed = "; ".join(_apart(pair, difference(pair), p) for pair, p in named)
+    if len(tested) == 1:
+        return [f"the two variants differ beyond noise (p < {LEVEL:g}): {listed}."]
+    said = [
+        f"{len(apart):,} of {len(tested):,} pairs {'differs' if len(apart) == 1 else 'differ'} "
+        f"beyond noise (p < {LEVEL:g} after Holm's correction): {listed}{more}."
+    ]
+    if rest := len(tested) - len(apart):
         said.append(
-            f"{name}: no difference beyond noise among {total} (smallest p after Holm's "
-            f"correction: {least}). The order of the variants by {name} is no finding."
-        )
-    else:
-        named = sorted(apart, key=lambda found: found[1])[:_NAMED]
-        more = "" if len(apart) <= _NAMED else f"; and {len(apart) - _NAMED} more, in the table"
-        said.append(
-            f"{name}: {len(apart)} of {total} differ beyond noise (p < {LEVEL:g} after Holm's "
-            "correction): " + "; ".join(_apart(pair, difference(pair), p) for pair, p in named)
-            + more + "."
-        )  # fmt: skip
-        if len(apart) < len(tested):
-            said.append(
-                f"{name}: the other {_count(len(tested) - len(apart), 'pair')} cannot be told "
-                "apart, and their order is no finding."
-            )
-    limit = comparisons.resolution(difference(pair) for pair, _ in tested)
-    if limit is not None:
-        said.append(
-            f"{name}: for a typical pair here, a difference below {text(limit)} lies within its "
-            "95 % interval around zero, even before the correction."
+            "the other pair cannot be told apart, and its order is no finding."
+            if rest == 1
+            else f"the other {rest:,} pairs cannot be told apart, and their order is no finding."
         )
     return said
+
+
+def _resolution(
+    pairs: Sequence[Pair],
+    difference: Callable[[Pair], Difference],
+    adjusted: Callable[[Pair], float | None],
+) -> list[str]:
+    limit = comparisons.resolution(difference(p) for p in pairs if adjusted(p) is not None)
+    if limit is None:
+        return []
+    return [
+        f"the 95 % interval of a typical pair reaches {text(limit)} to either side. A true "
+        "difference of that size would be found about half the time, one of "
+        f"{text(1.43 * limit)} in 80 % (before the correction for several pairs)."
+    ]
 
 
 def _apart(pair: Pair, difference: Difference, p: float) -> str:
@@ -106,40 +139,47 @@ def _equals(p: float) -> str:
     return written if written.startswith("<") else f"= {written}"
 
 
-def _seeds(name: str, summaries: Sequence[Summary]) -> list[str]:
+def _seeds(summaries: Sequence[Summary]) -> list[str]:
     several = [s for s in summaries if s.sd is not None and s.test_se is not None]
     if not several:
         return []
     sds = sorted(s.sd for s in several if s.sd is not None)
     ses = sorted(s.test_se for s in several if s.test_se is not None)
-    larger = "test sample" if ses[len(ses) // 2] > sds[len(sds) // 2] else "seed"
+    sd, se = float(np.median(sds)), float(np.median(ses))
+    larger = (
+        "the choice of test images weighs more than the seed"
+        if se > sd
+        else "the seed weighs more than the choice of test images"
+    )
     return [
-        f"{name}: between seeds of a variant the standard deviation is {_range(sds)}; the choice "
-        f"of test images gives the mean a standard error of {_range(ses)}. The larger doubt is "
-        f"that of the {larger}."
+        f"the standard deviation between seeds of a variant is {_range(sds)}, the standard error "
+        f"that the choice of test images gives a mean over seeds {_range(ses)}: {larger}."
     ]
 
 
 def _paper(evidence: Evidence, name: str, summaries: dict[str, Summary]) -> list[str]:
-    held, other, foreign = 0, 0, 0
+    held, known, foreign = 0, 0, 0
     for variant in evidence.test_set.variants:
         figures = published.paper_run(variant.first)
         cell = interval(summaries[variant.name])
         if figures is None or cell.low is None or cell.high is None:
             continue
-        figure = figures[0 if name == "AUC" else 1]
-        held += cell.low <= figure <= cell.high
-        other += not cell.low <= figure <= cell.high
+        known += 1
+        held += cell.low <= figures[0 if name == "AUC" else 1] <= cell.high
         foreign += bool(published.departures(variant.first))
-    if not held + other:
+    if not known:
         return []
     said = (
-        f"{name}: the paper's own figure lies within the measured 95 % interval for {held} of "
-        f"{_count(held + other, 'variant')}"
+        f"the measured 95 % interval holds the paper's own figure for {held:,} of the "
+        f"{_count(known, 'variant')} that the paper has."
     )
     if foreign:
-        said += f", of which {foreign} did not follow the paper's protocol (see the table's notes)"
-    return [said + "."]
+        who = "all" if foreign == known > 1 else f"{foreign:,}"
+        said += (
+            f" Of these, {who} did not follow the paper's protocol (the table's notes say in "
+            "what), so agreement or its lack says little about whether the paper's result repeats."
+        )
+    return [said]
 
 
 def _range(values: Sequence[float]) -> str:

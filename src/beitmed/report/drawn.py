@@ -18,6 +18,7 @@ from beitmed.report.variants import TestSet, Variant
 from beitmed.seeds import Summary
 
 _VARIANTS = 8  # in one figure
+_ROWS = 40  # of a figure with a row a variant
 _EXAMPLES = 6  # images of a class
 _ERRORS = 8
 
@@ -82,7 +83,7 @@ def _forest(evidence: Evidence, name: str, summaries: dict[str, Summary], folder
     test_set = evidence.test_set
     which = 0 if name == "AUC" else 1
     rows = []
-    for variant in test_set.variants[:40]:
+    for variant in test_set.variants[:_ROWS]:
         summary = summaries[variant.name]
         paper = published.paper_run(variant.first)
         rows.append(
@@ -94,18 +95,20 @@ def _forest(evidence: Evidence, name: str, summaries: dict[str, Summary], folder
             )
         )
     stem = folder / f"{name.lower()}-{test_set.id}"
+    left_out = len(test_set.variants) - len(rows)
+    some = f" (the first {_ROWS} of {len(test_set.variants):,} variants)" if left_out else ""
     bars.intervals(
         stem,
         rows,
-        title=f"{test_set.name}: {name} on {test_set.n:,} test images, with 95 % intervals",
+        title=f"{test_set.name}: {name} on {test_set.n:,} test images, with 95 % intervals{some}",
         xlabel=f"Test {name}",
     )
     return Figure(
         id=stem.name,
-        title=f"{test_set.name}: {name} of each variant with its 95 % interval",
+        title=f"{test_set.name}: {name} of each variant with its 95 % interval{some}",
         alternative=f"{name} with intervals, a row a variant, in the order of the settings.",
         stem=stem,
-        notes=["Diamonds: the paper's own figures." if any(r.published for r in rows) else ""],
+        notes=["Diamonds: the paper's own figures."] if any(r.published for r in rows) else [],
     )
 
 

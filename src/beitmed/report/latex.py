@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from beitmed.report.document import Table, columns_of_numbers, plain, text
 
@@ -47,6 +48,7 @@ _SPECIAL = {
 }
 
 
+@lru_cache(maxsize=10_000)  # a table of pairs names each variant many times
 def escape(string: str) -> str:
     """Return the text as LaTeX sets it; a letter that pdfLaTeX lacks is shown as `[U+6F22]`."""
     # A hyphen before a number is its sign.

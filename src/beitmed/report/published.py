@@ -9,20 +9,21 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
 
 from beitmed.finished import FinishedRun
+from beitmed.report import baseline_rows
 from beitmed.report.document import Cell, Column, Interval, Table, text
-from beitmed.report.variants import TestSet, Variant, flatten, method
+from beitmed.report.variants import TestSet, Variant, flatten, letters, method, plainly
 
 _PAPER = "Baietti and Carlesso, notebook output"
 _BENCHMARK = "MedMNIST v2 official benchmark"
-#: What the paper's recipe fixes beyond dataset, size and balance. trunk_mode is compared with its
-#: default here: the paper trained with drop path in the frozen layers.
+#: What the paper's runs had beyond dataset, size and balance. Its frozen layers stayed in train
+#: mode, with drop path in them, which is `trunk_mode=train` and not the default here.
 _RECIPE = {
     "backbone.name": "beit_large",
     "backbone.weights": "microsoft/beit-large-patch16-224-pt22k",
     "unfreeze": 5,
+    "adapter": "none",
     "trunk_mode": "train",
     "train.epochs": 5,
     "train.max_steps": None,
@@ -30,15 +31,13 @@ _RECIPE = {
     "train.schedule": "linear",
     "train.warmup_steps": 0,
     "train.max_grad_norm": 1.0,
+    "train.adam_beta1": 0.9,
+    "train.adam_beta2": 0.999,
+    "train.adam_epsilon": 1e-8,
     "precision": "fp32",
     "data.limit": None,
 }
-#: Baselines that were published, by method: the name there, and the protocol of its figures.
-_BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
-    name: (title, {"epochs": 100, "batch_size": 128, "learning_rate": 1e-3,
-                   "milestones": [0.5, 0.75], "decay": 0.1})
-    for name, title in (("resnet18", "ResNet-18"), ("resnet50", "ResNet-50"))
-} | {"automl": ("auto-sklearn", {})}  # fmt: skip
+_MEANING = {"trunk_mode": "; train keeps drop path in the frozen layers"}
 #: AUC and accuracy of one variant, means over its seeds.
 Headlines = tuple[Interval, Interval]
 
@@ -49,33 +48,38 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 
 def paper_run(run: FinishedRun) -> tuple[float, float] | None:
-    """The paper's own test AUC and accuracy for a run's dataset, size and balance, or None."""
+    """The paper's own test AUC and accuracy for a run's dataset, size and balance, or None.
+
+    None also for what is no BEiT: the paper has nothing to hold it against.
+    """
+    if run.identity.get("backbone", {}).get("family") != "beit":
+        return None
+    flag = run.config["dataset"].get("flag")
     for row in _rows("paper_runs.csv"):
-        if (
-            f"{row['dataset']}mnist" == run.config["dataset"].get("flag")
-            and int(row["size"]) == run.metrics["size"]
-            and row["balanced"] == str(run.metrics["balanced"]).lower()
-        ):
+        if (f"{row['dataset']}mnist", int(row["size"]), row["balanced"]) == (
+            flag, run.metrics["size"], str(run.metrics["balanced"]).lower()
+        ):  # fmt: skip
             return float(row["test_auc"]), float(row["test_acc"])
     return None
 
 
 def departures(run: FinishedRun) -> list[str]:
-    """In what a run is not the paper's, as `key=value` (the paper's in brackets)."""
-    own = flatten(run.config)
-    recipe = run.config["dataset"]["recipe"]["balanced" if run.metrics["balanced"] else "full"]
+    """In what a run is not the paper's, as `key=value` (the paper's in brackets); YAML's values."""
+    own = {"adapter": "none"} | flatten(run.config)
+    recipes = run.config["dataset"].get("recipe") or {}
+    recipe = recipes.get("balanced" if run.metrics["balanced"] else "full") or {}
     expected = dict(_RECIPE) | {
-        "train.batch_size": recipe["batch_size"],
-        "train.weight_decay": recipe["weight_decay"],
-        "majority_ratio": recipe["majority_ratio"],
+        ("majority_ratio" if key == "majority_ratio" else f"train.{key}"): recipe[key]
+        for key in ("batch_size", "weight_decay", "majority_ratio")
+        if key in recipe
     }
     said = [
-        f"{key}={own.get(key)} (paper: {value})"
+        f"{key}={plainly(own.get(key))} (paper: {plainly(value)}{_MEANING.get(key, '')})"
         for key, value in expected.items()
         if own.get(key) != value
     ]
     if not run.data.get("official"):
-        said.append("data file not the official one")
+        said.append("the data file is not the official one")
     return said
 
 
@@ -86,98 +90,75 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
     """
     flag = test_set.first.config["dataset"].get("flag")
     published = [row for row in _rows("results.csv") if row["dataset"] == flag]
+    here = {paper_run(variant.first) for variant in test_set.variants}
     if not published:
         return None
     notes: list[str] = []
     rows: list[Sequence[Cell]] = []
     others = [row for row in published if row["source"] == _BENCHMARK]
-    for variant in sorted(test_set.variants, key=lambda v: method(v.first) in _BASELINES):
+    paper = [row for row in published if row["source"] == _PAPER and _figures(row) not in here]
+    for variant in sorted(test_set.variants, key=lambda v: baseline_rows.has_counterpart(v.first)):
         if method(variant.first) == "backbone":
             rows.append(_measured(variant, measured[variant.name], notes))
             continue
         rows.append(_baseline(variant, measured[variant.name], notes))
-        same = [row for row in others if _counterpart(row, variant.first)]
-        last = [v for v in test_set.variants if _same_method(v, variant)][-1]
-        if variant is last:  # what was published of a method stands right below it
+        same = [row for row in others if baseline_rows.is_counterpart(row, variant.first)]
+        last = [v for v in test_set.variants if baseline_rows.same_method(v.first, variant.first)]
+        if variant is last[-1]:  # what was published of a method stands right below it
             rows += [_published(row, notes) for row in same]
             others = [row for row in others if row not in same]
-    rows += [_published(row, notes) for row in others]
-    paper = [Column(f"{what} in the paper", 3) for what in ("AUC", "Accuracy")]
+    rows += [_published(row, notes) for row in [*paper, *others]]
     return Table(
         id=f"paper-{test_set.id}",
         title=f"{test_set.name}: measured and published, in the layout of the paper's table",
         columns=[
             Column("Method"),
             Column("Origin", meaning="measured here, or published"),
-            Column("AUC", meaning="mean over seeds with its 95 % interval where measured"),
-            paper[0],
-            Column("Difference", 3, "measured minus the paper's"),
-            Column("Interval holds it", meaning="the measured 95 % interval holds the paper's"),
-            Column("Accuracy", meaning="mean over seeds with its 95 % interval where measured"),
-            paper[1],
-            Column("Difference", 3, "measured minus the paper's"),
-            Column("Interval holds it", meaning="the measured 95 % interval holds the paper's"),
+            *_columns("AUC"),
+            *_columns("Accuracy"),
         ],
         rows=rows,
         notes=[
             *notes,
             "Rows stand in a fixed order, not in one of merit. Published rows are single figures "
-            "without intervals; with "
-            f"{test_set.n} test images an interval around each is about as wide as those shown.",
+            "without intervals; each would have one about as wide as those measured on as many "
+            f"test images (here {test_set.n:,}).",
         ],
     )
 
 
+def _figures(row: Mapping[str, str]) -> tuple[float, float]:
+    return float(row["test_auc"]), float(row["test_acc"])
+
+
 def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
+    """A row that was not run here; the paper's own figures stand in their column."""
+    auc, accuracy = _figures(row)
+    mark = _note(notes, f"Published: {row['source']}; {row['protocol']}. Not run here.")
+    if row["source"] == _PAPER:
+        return [f"{row['method']} {mark}", "the paper", None, auc, None, None,
+                None, accuracy, None, None]  # fmt: skip
     name = row["method"] + (f" ({row['size']})" if "ResNet" in row["method"] else "")
-    mark = _note(notes, f"Published: {row['source']}; {row['protocol']}.")
-    auc, accuracy = float(row["test_auc"]), float(row["test_acc"])
-    return [f"{name} {mark}", "published", auc, *[None] * 3, accuracy, *[None] * 3]
-
-
-def _counterpart(row: Mapping[str, str], run: FinishedRun) -> bool:
-    """Whether a published row is of a run's method and size."""
-    title, _ = _BASELINES.get(method(run), ("", {}))
-    return row["method"] == title and int(row["size"]) == run.metrics["size"]
-
-
-def _same_method(one: Variant, other: Variant) -> bool:
-    a, b = one.first, other.first
-    return method(a) == method(b) and a.metrics["size"] == b.metrics["size"]
+    return [f"{name} {mark}", "published", auc, None, None, None, accuracy, None, None, None]
 
 
 def _baseline(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:
     """A baseline's row: the paper trained none, so its columns stay empty."""
     name = variant.name
-    if differing := baseline_departures(variant.first):
+    if differing := baseline_rows.departures(variant.first):
         name += " " + _note(notes, "Not the published protocol: " + ", ".join(differing) + ".")
     auc, accuracy = headlines
     seeds = f"measured, {len(variant.runs)} seed(s)"
     return [name, seeds, auc, *[None] * 3, accuracy, *[None] * 3]
 
 
-def baseline_departures(run: FinishedRun) -> list[str]:
-    """In what a run of a published baseline's method is not that protocol; [] for other methods."""
-    name = method(run)
-    if name not in _BASELINES:
-        return []
-    own = run.config.get("method", {})
-    said = [
-        f"method.{key}={own.get(key)} (published: {value})"
-        for key, value in _BASELINES[name][1].items()
-        if own.get(key) != value
+def _columns(what: str) -> list[Column]:
+    return [
+        Column(what, meaning="0 to 1; mean over seeds with its 95 % interval where measured"),
+        Column(f"{what} in the paper", 3, "of one run with seed 42"),
+        Column(f"{what} difference", 3, "measured minus the paper's"),
+        Column(f"Paper's {what} in the interval", meaning="the measured 95 % interval holds it"),
     ]
-    if name == "automl":
-        said.append(f"FLAML for {own.get('time_budget_s')} s stands in for auto-sklearn")
-    elif run.metrics["size"] != 28:
-        said.append("images of this size (published: 28 px enlarged to 224)")
-    if run.metrics["balanced"]:
-        said.append("balanced=True (published: all images)")
-    if run.config.get("data", {}).get("limit") is not None:
-        said.append(f"data.limit={run.config['data']['limit']}")
-    if not run.data.get("official"):
-        said.append("data file not the official one")
-    return said
 
 
 def _measured(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:
@@ -185,7 +166,10 @@ def _measured(variant: Variant, headlines: Headlines, notes: list[str]) -> list[
     name = variant.name
     if paper is not None and (differing := departures(variant.first)):
         name += " " + _note(notes, "Not the paper's protocol: " + ", ".join(differing) + ".")
-    cells: list[Cell] = [name, f"measured, {len(variant.runs)} seed(s)"]
+    cells: list[Cell] = [
+        name,
+        f"measured, {len(variant.runs)} seed{'s' if len(variant.runs) > 1 else ''}",
+    ]
     for estimate, published in zip(headlines, paper or (None, None), strict=True):
         cells += [estimate, published, *_held(estimate, published)]
     return cells
@@ -201,12 +185,11 @@ def _held(estimate: Interval, published: float | None) -> tuple[float | None, bo
 
 def _note(notes: list[str], said: str) -> str:
     """The mark of a footnote, made once for each text."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
     found = [i for i, note in enumerate(notes) if note.partition(" ")[2] == said]
     if not found:
-        notes.append(f"({letters[len(notes) % 26]}) {said}")
+        notes.append(f"({letters(len(notes))}) {said}")
         found = [len(notes) - 1]
-    return f"({letters[found[0] % 26]})"
+    return f"({letters(found[0])})"
 
 
 def anchors_table(test_set: TestSet) -> Table | None:

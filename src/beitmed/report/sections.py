@@ -10,9 +10,10 @@ from pathlib import Path
 
 from beitmed.finished import FinishedRun
 from beitmed.report import attended, conclusions, drawn, published, seen, tables
-from beitmed.report.document import Curve, Document, Section, Table
+from beitmed.report.document import Curve, Document, Interval, Section
 from beitmed.report.evidence import Evidence, interval
-from beitmed.report.variants import TestSet, group
+from beitmed.report.variants import TestSet, Variant, group
+from beitmed.seeds import Summary
 
 log = logging.getLogger(__name__)
 _CURVES_SHOWN = 4  # on the page, before a reader chooses
@@ -32,15 +33,16 @@ def build(
     them at all. attention: whether to draw attention maps, which takes the network.
     """
     test_sets, notes = group(runs)
+    for note in notes:
+        log.warning("Note: %s", note)
     summary: list[str] = []
     parts: list[Section] = []
     for test_set in test_sets:
-        log.info("%s: %d runs of %d variants", test_set.name, len(test_set.runs),
-                 len(test_set.variants))  # fmt: skip
+        log.info("%s: %d of %d runs", test_set.name, len(test_set.runs), len(runs))
         evidence = Evidence(test_set)
-        said = conclusions.sentences(evidence)
-        summary += said
-        parts.append(_results(evidence, said, folder))
+        said = conclusions.conclude(evidence)
+        summary += said.found
+        parts.append(_results(evidence, said.context, folder))
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
         if images:
@@ -61,24 +63,23 @@ def build(
 
 def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
     test_set = evidence.test_set
-    found: list[Table | None] = [tables.variants(evidence), tables.pairs(evidence)]
     return Section(
         id=f"results-{test_set.id}",
         title=f"{test_set.name}: results",
         paragraphs=said,
-        tables=[table for table in found if table is not None],
+        tables=[tables.variants(evidence), *tables.pairs(evidence)],
         figures=drawn.comparisons(evidence, folder),
     )
 
 
 def _paper(evidence: Evidence) -> Section | None:
     test_set = evidence.test_set
-    if evidence.auc is None or evidence.accuracy is None:
-        return None
-    accuracy = evidence.accuracy
     measured = {
-        name: (interval(summary), interval(accuracy[name]))
-        for name, summary in evidence.auc.items()
+        v.name: (
+            _headline(v, "auc", evidence.auc),
+            _headline(v, "accuracy", evidence.accuracy),
+        )
+        for v in test_set.variants
     }
     found = [
         table
@@ -101,15 +102,28 @@ def _paper(evidence: Evidence) -> Section | None:
     )
 
 
+def _headline(variant: Variant, name: str, found: dict[str, Summary] | None) -> Interval:
+    """The measure over seeds; a task that has none there gives single runs' own intervals."""
+    if found is not None:
+        return interval(found[variant.name])
+    estimates = [run.metrics["test"][name] for run in variant.runs]
+    if len(estimates) == 1:
+        [e] = estimates
+        return Interval(
+            e["value"], e["ci_low"], e["ci_high"], None if e["interval"] else e["reason"]
+        )
+    values = [e["value"] for e in estimates]
+    if None in values:
+        return Interval(None, reason="undefined for a seed")
+    return Interval(sum(values) / len(values))
+
+
 def _single_runs(evidence: Evidence, folder: Path) -> Section:
     test_set = evidence.test_set
-    found = [tables.seeds(evidence, rules=False)]
-    if test_set.first.binary:
-        found.append(tables.seeds(evidence, rules=True))
     return Section(
         id=f"single-{test_set.id}",
         title=f"{test_set.name}: every run",
-        tables=found,
+        tables=tables.every_run(evidence),
         figures=drawn.single_runs(evidence, folder),
     )
 

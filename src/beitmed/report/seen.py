@@ -8,18 +8,22 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from beitmed import data, seeds
 from beitmed.audit import duplicates
-from beitmed.config import Config
+from beitmed.config import check
 from beitmed.data import Data
 from beitmed.errors import UserError
 from beitmed.finished import FinishedRun
 from beitmed.report import drawn
-from beitmed.report.document import Cell, Column, Section, Table
+from beitmed.report.document import Cell, Column, Interval, Section, Table
 from beitmed.report.evidence import interval
 from beitmed.report.variants import TestSet
+
+_OLDER = {
+    "adapter": "none",
+    "lora": {"rank": 8, "alpha": 16.0, "dropout": 0.0, "target": "attention"},
+}
 
 
 def sections(test_set: TestSet, folder: Path, data_root: str | None) -> list[Section]:
@@ -51,9 +55,15 @@ def load(run: FinishedRun, data_root: str | None) -> Data | str:
     values = copy.deepcopy(run.config)
     try:
         values["data"] |= {"download": False} | ({} if data_root is None else {"root": data_root})
-        loaded = data.load(Config.model_validate(values))
-    except (UserError, ValidationError, KeyError, TypeError) as e:
-        return str(e).partition("\n")[0]
+        # What a version before these keys would have needed; none of them bears on the data.
+        values = _OLDER | values
+        values["dataset"] = {"task": run.task} | values["dataset"]
+        values["backbone"] = {"family": "beit"} | values["backbone"]
+        loaded = data.load(check(values))
+    except UserError as e:
+        return " ".join(line.strip() for line in str(e).splitlines())
+    except (KeyError, TypeError) as e:
+        return f"its configuration has another form ({e!r})."
     if loaded.provenance.get("md5") != run.data.get("md5") or not np.array_equal(
         loaded.test.labels, run.test.labels
     ):
@@ -66,9 +76,12 @@ def _errors_said(test_set: TestSet) -> list[str]:
         return []
     wrong = np.stack([~run.correct for run in test_set.runs])
     always = int(wrong.all(axis=0).sum())
+    never, runs = int((~wrong.any(axis=0)).sum()), len(test_set.runs)
+    if runs == 1:
+        return [f"{always:,} of {test_set.n:,} test images are classified wrongly."]
     return [
-        f"{always:,} of {test_set.n:,} test images are wrong in every one of the "
-        f"{len(test_set.runs)} runs, {int((~wrong.any(axis=0)).sum()):,} right in every one."
+        f"Of {test_set.n:,} test images, {always:,} are classified wrongly by every one of the "
+        f"{runs:,} runs, {never:,} rightly by every one."
     ]
 
 
@@ -78,12 +91,12 @@ def _overlap(test_set: TestSet, loaded: Data) -> Section | None:
     size = test_set.first.metrics["size"]
     kinds = {
         "the same pixels": found.exact,
-        "the same or nearly": np.union1d(found.exact, found.near),
+        "the same pixels or nearly": np.union1d(found.exact, found.near),
     }
     title = f"{test_set.name}: test images that training had seen"
     said = [
-        f"At {size} px, {len(found.exact):,} of {test_set.n:,} test images stand in train or val "
-        f"with the same pixels, {len(found.near):,} more nearly so. "
+        f"At {size} px, {len(found.exact):,} of {test_set.n:,} test images also stand in train or "
+        f"val with the same pixels, {len(found.near):,} more nearly so. "
         "`python -m beitmed.audit` lists them."
     ]
     tables = [
@@ -97,26 +110,36 @@ def _overlap(test_set: TestSet, loaded: Data) -> Section | None:
 def _without(test_set: TestSet, what: str, indices: NDArray[np.int64], name: str) -> Table:
     kept = np.ones(test_set.n, bool)
     kept[indices] = False
+    parts = (np.ones_like(kept), kept)
     rows: list[Sequence[Cell]] = []
     for variant in test_set.variants:
         cells: list[Cell] = [variant.name]
         if test_set.first.binary:
             y = test_set.first.actual
-            for chosen in (np.ones_like(kept), kept):
+            for chosen in parts:
                 cells.append(interval(seeds.auc_summary(y[chosen], variant.scores[:, chosen])))
         if test_set.first.single_label:
-            for chosen in (np.ones_like(kept), kept):
-                cells.append(interval(seeds.accuracy_summary(variant.correct[:, chosen])))
+            for chosen in parts:
+                cells.append(
+                    interval(seeds.accuracy_summary(variant.correct[:, chosen]))
+                    if chosen.any()
+                    else Interval(None, reason="no test image is left")
+                )
         rows.append(cells)
     measures = [("AUC", test_set.first.binary), ("Accuracy", test_set.first.single_label)]
     n = [f"all {test_set.n:,}", f"without {len(indices):,}"]
     return Table(
         id=name,
-        title=f"{test_set.name}: without the {len(indices):,} test images that stand in train or "
-        f"val ({what})",
+        title=f"{test_set.name}: with and without test images that also stand in train or val "
+        f"({what}: {len(indices):,})",
         columns=[
             Column("Variant"),
-            *(Column(f"{m}, {which}") for m, has in measures if has for which in n),
+            *(
+                Column(f"{m}, {which}", meaning="mean over seeds with its 95 % interval")
+                for m, has in measures
+                if has
+                for which in n
+            ),
         ],
         rows=rows,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from beitmed.report.document import Cell, Column, Interval, Table, p_value
 from beitmed.report.evidence import Evidence, interval
@@ -16,6 +16,8 @@ _AT_ARGMAX = {
     "balanced_accuracy": "Balanced accuracy",
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
+}
+_MORE = {
     "ppv": "PPV",
     "npv": "NPV",
     "f1": "F1",
@@ -46,15 +48,16 @@ def variants(evidence: Evidence) -> Table:
     measures = [(name, of) for name, of in _measures(evidence) if of is not None]
     columns = [
         Column("Variant"),
-        Column("Trained on", 0, "images of the train split that were trained on"),
+        Column("Train images", 0, "of the train split, after balancing; of the first seed"),
         Column("Seeds", 0),
     ]
     for name, _ in measures:
         columns += [
-            Column(name, 3, "mean over seeds, 95 % interval"),
-            Column("SD between seeds", 4, f"of the {name}"),
-            Column("SE of the test sample", 4, f"of the mean {name}, the models as trained"),
-        ]
+            Column(name, 3, "0 to 1; mean over seeds with its 95 % interval"),
+            Column(f"{name}, SD of seeds", 4, "standard deviation between seeds"),
+            Column(f"{name}, SE of test", 4, "standard error of the mean from the choice of test "
+                   "images alone, the models as trained"),
+        ]  # fmt: skip
     rows = [
         [
             variant.name,
@@ -101,41 +104,49 @@ def _positive_class(test_set: TestSet) -> list[str]:
     ]
 
 
-def seeds(evidence: Evidence, rules: bool) -> Table:
-    """One row a run, its metrics with 95 % intervals; `rules` for those beyond argmax."""
+def every_run(evidence: Evidence) -> list[Table]:
+    """One row a run, its metrics with 95 % intervals, in tables that a page holds."""
     test_set = evidence.test_set
-    found: dict[str, None] = {}
-    for run in test_set.runs:
-        found |= dict.fromkeys(run.metrics["test"])
-    known = _OTHER_RULES if rules else _AT_ARGMAX
-    names = [name for name in known if name in found]
-    if not test_set.first.binary and not rules:
-        names = [name for name in found if "/" not in name]  # by class: they are in metrics.json
-    rows: list[Sequence[Cell]] = []
-    for variant in test_set.variants:
-        for run in variant.runs:
-            cells = [_estimate(run.metrics["test"].get(name)) for name in names]
-            rows.append([variant.name, run.seed, *cells])
-    kind = "rules" if rules else "runs"
-    what = "other decision rules and calibration" if rules else "every run"
+    found = dict.fromkeys(name for run in test_set.runs for name in run.metrics["test"])
+    sampling = "95 % intervals of single runs cover the choice of test images only. Methods and n "
+    sampling += "of each are in the runs' metrics.json."
+    if not test_set.first.binary:  # those by class are in metrics.json
+        names = {n: _AT_ARGMAX.get(n, n.replace("_", " ")) for n in found if "/" not in n}
+        return [_runs(test_set, "runs", "every run", names, [sampling])]
+    kinds = [
+        ("runs", "every run, AUC and the decision at argmax", _AT_ARGMAX, sampling),
+        (
+            "more", "every run, further metrics at argmax", _MORE,
+            sampling + " ECE has no interval: it is biased upwards, so metrics.json gives the "
+            "range that perfect calibration would show.",
+        ),
+        (
+            "rules", "every run, other decision rules and calibration", _OTHER_RULES,
+            "Thresholds and temperature are fitted on the validation split; the prior is "
+            "estimated from the test scores without their labels. Fitted numbers count as fixed.",
+        ),
+    ]  # fmt: skip
+    return [
+        _runs(test_set, kind, what, {n: label for n, label in known.items() if n in found}, [note])
+        for kind, what, known, note in kinds
+        if known.keys() & found.keys()
+    ]
+
+
+def _runs(
+    test_set: TestSet, kind: str, what: str, names: Mapping[str, str], notes: Sequence[str]
+) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [variant.name, run.seed, *(_estimate(run.metrics["test"].get(name)) for name in names)]
+        for variant in test_set.variants
+        for run in variant.runs
+    ]
     return Table(
         id=f"{kind}-{test_set.id}",
         title=f"{test_set.name}: {what}",
-        columns=[
-            Column("Variant"),
-            Column("Seed", 0),
-            *(Column(known.get(name, name.replace("_", " "))) for name in names),
-        ],
+        columns=[Column("Variant"), Column("Seed", 0), *map(Column, names.values())],
         rows=rows,
-        notes=[
-            *_positive_class(test_set),
-            "95 % intervals of single runs cover the choice of test images only. Methods and n of "
-            "each are in the runs' metrics.json. ECE has no interval: it is biased upwards, so "
-            "metrics.json gives the range that perfect calibration would show."
-            if not rules
-            else "Thresholds and temperature are fitted on the validation split; the prior is "
-            "estimated from the test scores without their labels. Fitted numbers count as fixed.",
-        ],
+        notes=[*_positive_class(test_set), *notes],
     )
 
 
@@ -148,57 +159,75 @@ def _estimate(values: dict[str, Cell] | None) -> Interval | None:
     return Interval(value, low, high, str(reason) if value is None else None)
 
 
-def pairs(evidence: Evidence) -> Table | None:
-    """Every pair of variants: differences with intervals, p, and p adjusted after Holm."""
+def pairs(evidence: Evidence) -> list[Table]:
+    """Every pair of variants, a table a measure: differences, p, and p adjusted after Holm."""
     if not evidence.pairs:
-        return None
-    test_set, rows = evidence.test_set, []
-    with_auc = evidence.auc is not None
-    for pair in evidence.pairs:
-        cells: list[Cell] = [pair.first, pair.second]
-        if pair.auc is not None:
-            cells += [interval(pair.auc), _p(pair.auc.p), _p(pair.auc_p)]
-        accuracy = pair.accuracy
-        cells += [interval(accuracy), _p(accuracy.p), _p(pair.accuracy_p), _p(accuracy.p_models)]
-        rows.append(cells)
-    tests = sorted({pair.accuracy.test or "none" for pair in evidence.pairs})
-    p_columns = [
-        Column("p", 4, "two-sided"),
-        Column("adjusted p", 4, f"after Holm, for {len(rows)} pairs"),
+        return []
+    return [
+        *([_auc_pairs(evidence)] if evidence.auc is not None else []),
+        _accuracy_pairs(evidence),
     ]
-    auc = [Column("Difference of AUC", 3, "first less second, 95 % interval"), *p_columns]
+
+
+def _auc_pairs(evidence: Evidence) -> Table:
+    rows: list[Sequence[Cell]] = [
+        [pair.first, pair.second, interval(pair.auc), _p(pair.auc.p), _p(pair.auc_p)]
+        for pair in evidence.pairs
+        if pair.auc is not None
+    ]
+    note = "Paired DeLong test, with the variance between seeds where there are several."
+    return _pairs(evidence.test_set, "AUC", rows, [], [note])
+
+
+def _accuracy_pairs(evidence: Evidence) -> Table:
+    rows: list[Sequence[Cell]] = []
+    for pair in evidence.pairs:
+        of = pair.accuracy
+        cells = [interval(of), _p(of.p), _p(pair.accuracy_p), _p(of.p_models)]
+        rows.append([pair.first, pair.second, *cells])
+    tests = sorted({pair.accuracy.test or "none" for pair in evidence.pairs})
+    models = Column(
+        "p, these models",
+        3,
+        "exact, for these models as trained: McNemar's test, over several seeds its extension by "
+        "sign flips",
+    )
+    notes = [
+        f"Test: {' and '.join(tests)}.",
+        "The last column takes the models as trained. Where there are several seeds it says "
+        "nothing about what another training would give, and no conclusion is drawn from it.",
+    ]
+    return _pairs(evidence.test_set, "accuracy", rows, [models], notes)
+
+
+def _pairs(
+    test_set: TestSet,
+    what: str,
+    rows: Sequence[Sequence[Cell]],
+    more: Sequence[Column],
+    notes: Sequence[str],
+) -> Table:
+    count = f"{len(rows):,} pair{'' if len(rows) == 1 else 's'}"
     return Table(
-        id=f"pairs-{test_set.id}",
-        title=f"{test_set.name}: pairs of variants on the same {test_set.n:,} test images",
+        id=f"pairs-{what.lower()}-{test_set.id}",
+        title=f"{test_set.name}: differences of {what} on the same {test_set.n:,} test images",
         columns=[
             Column("First"),
             Column("Second"),
-            *(auc if with_auc else []),
-            Column("Difference of accuracy", 3, "first less second, 95 % interval"),
-            *p_columns,
-            Column(
-                "p of these models",
-                4,
-                "exact, for these models as trained: McNemar's test, "
-                "over several seeds its extension by sign flips",
-            ),
+            Column(f"{what[0].upper()}{what[1:]} difference", 3, "first minus second, with its "
+                   "95 % interval"),
+            Column("p", 3, "two-sided, not adjusted"),
+            Column("Adjusted p", 3, f"after Holm, for {count}"),
+            *more,
         ],
         rows=rows,
         notes=[
-            *(["AUC: paired DeLong test, with the variance between seeds."] if with_auc else []),
-            f"Accuracy: {' and '.join(tests)}.",
-            "The last column takes the models as trained. Where there are several seeds it says "
-            "nothing about what another training would give, and no conclusion is drawn from it.",
-            "Adjusted p are for all pairs of this table and one measure. Intervals are not "
-            "adjusted.",
+            *notes,
+            "Intervals are not adjusted. Conclusions rest on the adjusted p.",
         ],
-    )
+    )  # fmt: skip
 
 
 def _p(p: float | None) -> Cell:
-    return None if p is None else max(p, 1e-4)
-
-
-def readable_p(p: float | None) -> str:
-    """A p-value in a sentence."""
-    return "undefined" if p is None else p_value(p)
+    """A p as a cell: below 0.001 a bound, as approximate tests say no more than that."""
+    return p_value(p) if p is not None and p < 1e-3 else p

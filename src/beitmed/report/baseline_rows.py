@@ -1,0 +1,56 @@
+"""Which published baseline a measured one stands beside, and in what it is not that protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from beitmed.finished import FinishedRun
+from beitmed.report.variants import method
+
+#: Baselines that were published, by method: the name there, and the protocol of its figures.
+_BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
+    name: (title, {"epochs": 100, "batch_size": 128, "learning_rate": 1e-3,
+                   "milestones": [0.5, 0.75], "decay": 0.1})
+    for name, title in (("resnet18", "ResNet-18"), ("resnet50", "ResNet-50"))
+} | {"automl": ("auto-sklearn", {})}  # fmt: skip
+
+
+def has_counterpart(run: FinishedRun) -> bool:
+    """Whether a run's method is one of which figures were published."""
+    return method(run) in _BASELINES
+
+
+def is_counterpart(row: Mapping[str, str], run: FinishedRun) -> bool:
+    """Whether a published row is of a run's method and size."""
+    title, _ = _BASELINES.get(method(run), ("", {}))
+    return row["method"] == title and int(row["size"]) == run.metrics["size"]
+
+
+def same_method(one: FinishedRun, other: FinishedRun) -> bool:
+    """Whether two runs are of one method and size."""
+    return method(one) == method(other) and one.metrics["size"] == other.metrics["size"]
+
+
+def departures(run: FinishedRun) -> list[str]:
+    """In what a run of a published baseline's method is not that protocol; [] for other methods."""
+    name = method(run)
+    if name not in _BASELINES:
+        return []
+    own = run.config.get("method", {})
+    said = [
+        f"method.{key}={own.get(key)} (published: {value})"
+        for key, value in _BASELINES[name][1].items()
+        if own.get(key) != value
+    ]
+    if name == "automl":
+        said.append(f"FLAML for {own.get('time_budget_s')} s stands in for auto-sklearn")
+    elif run.metrics["size"] != 28:
+        said.append("images of this size (published: 28 px enlarged to 224)")
+    if run.metrics["balanced"]:
+        said.append("balanced=True (published: all images)")
+    if run.config.get("data", {}).get("limit") is not None:
+        said.append(f"data.limit={run.config['data']['limit']}")
+    if not run.data.get("official"):
+        said.append("data file not the official one")
+    return said

@@ -1,0 +1,155 @@
+"""Run folders in the format of a finished run, from generated logits instead of training."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from conftest import resolve
+
+from beitmed import artifacts, evaluation, medmnist_files
+from beitmed.config import Config
+
+N = {"train": 60, "val": 24, "test": 40}
+HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
+
+
+@cache
+def resolved(overrides: tuple[str, ...]) -> Config:
+    return resolve(*overrides)
+
+
+def class_names(cfg: Config) -> tuple[str, ...]:
+    if cfg.dataset.flag is None:
+        return ("left", "right")
+    labels = medmnist_files.info(cfg.dataset.flag)["label"]
+    return tuple(labels[str(i)] for i in range(len(labels)))
+
+
+def labels_of(cfg: Config, n: int, shift: int = 0) -> np.ndarray:
+    k = len(class_names(cfg))
+    base = (np.arange(n) * 7 + shift) % k if k > 2 else ((np.arange(n) + shift) % 4 > 0).astype(int)
+    if cfg.dataset.task != "multilabel":
+        return base.astype(np.int64)
+    return (np.arange(k) == base[:, None]).astype(np.int64)
+
+
+def make(
+    folder: Path,
+    *overrides: str,
+    logits: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    skill: float = 1.5,
+    draw: int | None = None,
+    md5: str | None = "0" * 32,
+    official: bool = True,
+    trunk: str = "t" * 64,
+    n_val: int = N["val"],
+    drop: Sequence[str] = (),
+) -> Path:
+    """Write one run: `skill` moves the right logit up, `draw` seeds the noise (default: the seed).
+
+    logits [n, classes] and labels: of the test split, where given. drop: dotted keys that the
+    config.yaml of an older version lacks.
+    """
+    cfg = resolved(overrides)
+    names = class_names(cfg)
+    k, rng = len(names), np.random.default_rng(cfg.seed if draw is None else draw)
+    split_labels = {name: labels_of(cfg, n) for name, n in N.items()}
+    split_labels["val"] = split_labels["val"][:n_val]
+    if labels is not None:
+        split_labels["test"] = labels
+
+    def noise(y: np.ndarray) -> np.ndarray:
+        member = y if y.ndim == 2 else y[:, None] == np.arange(k)
+        return rng.normal(size=(len(y), k)) + skill * member - (y.ndim == 2)
+
+    made = {"val": noise(split_labels["val"]), "test": noise(split_labels["test"])}
+    if logits is not None:
+        made["test"] = logits
+    estimates = evaluation.evaluate(
+        cfg.dataset, logits=made, labels=split_labels, class_names=names, seed=0, n_resamples=100
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _config(folder, cfg, drop)
+    counts = {
+        s: (y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=k)).tolist()
+        for s, y in split_labels.items()
+    }
+    _json(
+        folder / "data.json",
+        {
+            "source": f"{cfg.dataset.flag}.npz", "md5": md5, "official": official,
+            "class_names": list(names), "images": {s: len(y) for s, y in split_labels.items()},
+            "images_by_class": counts, "trained_on_by_class": counts["train"],
+        },
+    )  # fmt: skip
+    _json(folder / "model.json", {"weights": cfg.backbone.weights, "trunk_sha256": trunk})
+    _json(
+        folder / "environment.json",
+        {"beitmed": "0.1.0", "torch": "2.15.0", "transformers": "5.23.0"},
+    )
+    rows = [[e, 9 * e, 1e-3 / e, 0.7 / e, 0.8 / e, 0.6, 0.7] for e in (1.0, 2.0)]
+    _csv(folder / "history.csv", HISTORY, rows)
+    several = split_labels["test"].ndim == 2
+    columns = [f"label_{i}" for i in range(k)] if several else ["label"]
+    _csv(
+        folder / "predictions.csv",
+        ["split", "index", *columns, *(f"logit_{i}" for i in range(k))],
+        [
+            [s, i, *np.atleast_1d(y).tolist(), *row]
+            for s in ("val", "test")
+            for i, (y, row) in enumerate(zip(split_labels[s], made[s].tolist(), strict=True))
+        ],
+    )
+    positive = cfg.dataset.positive_label
+    classes: dict[str, Any] = {"classes": list(names)}
+    if positive is not None:
+        classes = {
+            "positive_class": {"label": positive, "name": names[positive]},
+            "negative_class": {"label": 1 - positive, "name": names[1 - positive]},
+        }
+    _json(
+        folder / "metrics.json",
+        {
+            "format": artifacts.FORMAT, "run": folder.name, "caveats": [],
+            "dataset": cfg.dataset.name, "task": cfg.dataset.task, "size": cfg.size,
+            "balanced": cfg.balanced, "backbone": cfg.backbone.name, "unfreeze": cfg.unfreeze,
+            "seed": cfg.seed, "epochs": 2.0, "trained_parameters": 1, "parameters": 2, **classes,
+            "n": {s: len(y) for s, y in split_labels.items()},
+            "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
+        },
+    )  # fmt: skip
+    return folder
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change values of a JSON file, by key; a value of None drops the key."""
+    values = json.loads(path.read_text()) | changes
+    _json(path, {k: v for k, v in values.items() if v is not None})
+
+
+def _config(folder: Path, cfg: Config, drop: Sequence[str]) -> None:
+    values = cfg.model_dump(mode="json")
+    for path in drop:
+        *parents, last = path.split(".")
+        node = values
+        for parent in parents:
+            node = node[parent]
+        del node[last]
+    (folder / "config.yaml").write_text("# a run\n" + yaml.safe_dump(values, sort_keys=False))
+
+
+def _json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+
+
+def _csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    with path.open("w", newline="") as f:
+        csv.writer(f).writerows([header, *rows])

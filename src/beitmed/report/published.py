@@ -105,8 +105,8 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
         columns=[
             Column("Method"),
             Column("Origin", meaning="measured here, or published"),
-            *_columns("AUC"),
-            *_columns("Accuracy"),
+            *_columns("AUC", "AUC"),
+            *_columns("Accuracy", "acc."),
         ],
         rows=rows,
         notes=[
@@ -133,12 +133,15 @@ def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
     return [f"{name} {mark}", "published", auc, None, None, None, accuracy, None, None, None]
 
 
-def _columns(what: str) -> list[Column]:
+def _columns(what: str, short: str) -> list[Column]:
     return [
         Column(what, meaning="0 to 1; mean over seeds with its 95 % interval where measured"),
-        Column(f"{what} in the paper", 3, "of one run with seed 42"),
-        Column(f"{what} difference", 3, "measured minus the paper's"),
-        Column(f"Paper's {what} in the interval", meaning="the measured 95 % interval holds it"),
+        Column(f"Paper's {short}", 3, "as its authors printed it, of one run with seed 42"),
+        Column(f"{short[0].upper()}{short[1:]} diff.", 3, "measured minus the paper's"),
+        Column(
+            f"{short[0].upper()}{short[1:]} held",
+            meaning="the measured 95 % interval holds the paper's figure",
+        ),
     ]
 
 

@@ -174,10 +174,10 @@ def _paper(evidence: Evidence, name: str, summaries: dict[str, Summary]) -> list
         f"{_count(known, 'variant')} that the paper has."
     )
     if foreign:
-        who = "all" if foreign == known > 1 else f"{foreign:,}"
+        who = "None of these" if foreign == known else f"Only {known - foreign:,} of these"
         said += (
-            f" Of these, {who} did not follow the paper's protocol (the table's notes say in "
-            "what), so agreement or its lack says little about whether the paper's result repeats."
+            f" {who} followed the paper's protocol (the table's notes say in what they differ), so "
+            "agreement or its lack says little about whether the paper's result repeats."
         )
     return [said]
 

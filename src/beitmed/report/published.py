@@ -114,8 +114,8 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
         columns=[
             Column("Method"),
             Column("Origin", meaning="measured here, or published"),
-            *_columns("AUC"),
-            *_columns("Accuracy"),
+            *_columns("AUC", "AUC"),
+            *_columns("Accuracy", "acc."),
         ],
         rows=rows,
         notes=[
@@ -152,12 +152,15 @@ def _baseline(variant: Variant, headlines: Headlines, notes: list[str]) -> list[
     return [name, seeds, auc, *[None] * 3, accuracy, *[None] * 3]
 
 
-def _columns(what: str) -> list[Column]:
+def _columns(what: str, short: str) -> list[Column]:
     return [
         Column(what, meaning="0 to 1; mean over seeds with its 95 % interval where measured"),
-        Column(f"{what} in the paper", 3, "of one run with seed 42"),
-        Column(f"{what} difference", 3, "measured minus the paper's"),
-        Column(f"Paper's {what} in the interval", meaning="the measured 95 % interval holds it"),
+        Column(f"Paper's {short}", 3, "as its authors printed it, of one run with seed 42"),
+        Column(f"{short[0].upper()}{short[1:]} diff.", 3, "measured minus the paper's"),
+        Column(
+            f"{short[0].upper()}{short[1:]} held",
+            meaning="the measured 95 % interval holds the paper's figure",
+        ),
     ]
 
 

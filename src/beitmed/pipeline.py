@@ -30,7 +30,7 @@ def run(cfg: Config) -> Path:
 
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
-    cfg = with_backbone(cfg, weights.complete(cfg.backbone))
+    cfg = data.complete(with_backbone(cfg, weights.complete(cfg.backbone)))
     with artifacts.open_run(cfg) as folder:
         if folder.finished:
             data.check_unchanged(cfg, folder.read_json("data.json") or {})

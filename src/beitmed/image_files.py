@@ -20,7 +20,7 @@ from beitmed.errors import UserError
 
 Fit = Literal["pad", "crop", "squash"]
 Intensity = Literal["dtype", "minmax"]
-_FORMATS = ("PNG", "JPEG", "MPO", "TIFF", "BMP", "GIF", "WEBP")  # Pillow's others run programs
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP")  # Pillow's others run programs
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
 _RESAMPLING = Image.Resampling.BICUBIC
 

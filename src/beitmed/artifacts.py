@@ -157,7 +157,7 @@ def _claim(run: Run, cfg: Config) -> None:
 #: What may be elsewhere than where a run had it: `key=value` beside the run's folder.
 MOVABLE = ("data.root", "data.download", "data.mirror", "data.allow_unofficial",
            "dataset.path", "dataset.image_root", "backbone.weights", "backbone.revision",
-           "device")  # fmt: skip
+           "cache.root", "device")  # fmt: skip
 _WORDS = {"true": True, "false": False, "null": None}
 
 

@@ -39,6 +39,9 @@ def assign(
     by = "patient" if known else "image"
     if given == {""}:
         return _draw_all(cfg, labels, patients, class_names), f"drawn by {by}"
+    if given in ({"train", "test"}, set(SPLITS)):
+        for name in (s for s in SPLITS if s in given):
+            _check_classes(cfg, labels[splits == name], class_names, name)
     if given == {"train", "test"}:
         inside = np.flatnonzero(splits == "train")
         groups = None if patients is None else patients[inside]
@@ -56,8 +59,6 @@ def assign(
             f"{cfg.dataset.path}: gives no images of the split {missing}; allowed: train and test, "
             "with val or without, or no splits at all"
         )
-    for name in SPLITS:
-        _check_classes(cfg, labels[splits == name], class_names, name)
     return splits, how
 
 
@@ -178,14 +179,20 @@ def _draw(strata: np.ndarray, groups: np.ndarray | None, share: float, seed: int
     """The images, sorted, that make up about `share` of all."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
 
-    classes = np.unique(strata, return_counts=True)[1]
+    classes, where, counts = np.unique(strata, return_inverse=True, return_counts=True)
     if groups is None:
-        if classes.min() < 2:  # the rest of a class of which one image is left
-            return np.empty(0, np.int64)
-        n = min(max(len(classes), round(share * len(strata))), len(strata) - len(classes))
-        shuffle = StratifiedShuffleSplit(1, test_size=n, random_state=seed)
-        return np.sort(next(shuffle.split(strata, strata))[1])
-    most = max(2, min(_FOLDS, len(np.unique(groups)), classes.max()))
+        # A class that is due less than one image gets one.
+        rare = np.flatnonzero(share * counts < 1)
+        rng = np.random.default_rng(seed)
+        taken = [rng.choice(np.flatnonzero(where == c), 1) for c in rare]
+        if len(rare) < len(classes):
+            others = np.flatnonzero(~np.isin(where, rare))
+            n = len(classes) - len(rare)
+            n = min(max(n, round(share * len(others))), len(others) - n)
+            shuffle = StratifiedShuffleSplit(1, test_size=n, random_state=seed)
+            taken.append(others[next(shuffle.split(others, strata[others]))[1]])
+        return np.sort(np.concatenate(taken))
+    most = max(2, min(_FOLDS, len(np.unique(groups)), counts.max()))
     part = Fraction(share).limit_denominator(int(most)) or Fraction(1, int(most))
     if part == 1:
         part = Fraction(int(most) - 1, int(most))

@@ -110,13 +110,15 @@ def _visible(folder: Path) -> list[os.DirEntry[str]]:
 def _folders(folder: Path) -> list[Path]:
     """The folders in a folder whose other files carry no label; images among them are refused."""
     entries = _visible(folder)
-    loose = [e.name for e in entries if not e.is_dir() and Path(e.name).suffix.lower() in _IMAGES]
+    loose = [
+        e.name for e in entries if not _is_folder(e) and Path(e.name).suffix.lower() in _IMAGES
+    ]
     if loose:
         raise UserError(
             f"{shown(folder)}: has {len(loose):,} images outside of a class folder, such as "
             f"{shown(loose[0])}; put each into the folder of its class, or give a table"
         )
-    return [Path(e.path) for e in entries if e.is_dir()]
+    return [Path(e.path) for e in entries if _is_folder(e)]
 
 
 def _of_folder(cfg: Config, root: Path) -> list[Image]:
@@ -155,10 +157,17 @@ def _files(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
     if here in above:
         return
     for entry in _visible(folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _files(Path(entry.path), above | {here})
         elif not _is_loop(entry):
             yield Path(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link onto itself
+        return False
 
 
 def _is_loop(entry: os.DirEntry[str]) -> bool:

@@ -112,7 +112,8 @@ def test_an_explanation_of_a_run(home, trained):
     done = go(home, str(only_run(home)), "images=each:1", trained[1].replace("'", ""),
               module="explain")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "own images" in done.stdout and (only_run(home) / "attention").is_dir()
+    assert "Self-attention over images of the test split" in done.stdout
+    assert (only_run(home) / "attention" / "attention.npz").is_file()
 
 
 def test_colour_of_three_classes_with_patients_from_a_table(tmp_path):

@@ -230,6 +230,21 @@ def test_dicom_without_a_window_by_its_stored_bits(tmp_path):
     assert (own.min(), own.max(), len(np.unique(own))) == (0, 255, 64)
 
 
+def test_dicom_lookup_tables(tmp_path):
+    lut = np.sort(RNG.integers(0, 65536, 256, np.uint16))[::-1]
+    item = pydicom.Dataset()
+    item.LUTDescriptor, item.LUTData = [256, 0, 16], lut.tolist()
+    path = dicom(tmp_path / "a.dcm", GREY, VOILUTSequence=[item], WindowCenter=1, WindowWidth=2)
+    assert np.array_equal(grey(path), (lut[GREY].astype(np.int64) + 128) // 257)
+    names = ("Red", "Green", "Blue")
+    tables = RNG.integers(0, 65536, (3, 256), np.uint16)
+    palette = {f"{n}PaletteColorLookupTableDescriptor": [256, 0, 16] for n in names} | {
+        f"{n}PaletteColorLookupTableData": t.tobytes() for n, t in zip(names, tables, strict=True)
+    }
+    path = dicom(tmp_path / "b.dcm", GREY, PhotometricInterpretation="PALETTE COLOR", **palette)
+    assert np.array_equal(read(path), np.moveaxis(tables[:, GREY] >> 8, 0, -1))
+
+
 def test_dicom_without_pydicom_says_what_to_install(tmp_path, monkeypatch):
     path = dicom(tmp_path / "a.dcm", GREY)
     monkeypatch.setitem(sys.modules, "pydicom", None)

@@ -233,7 +233,7 @@ def test_dicom_without_a_window_by_its_stored_bits(tmp_path):
 def test_dicom_lookup_tables(tmp_path):
     lut = np.sort(RNG.integers(0, 65536, 256, np.uint16))[::-1]
     item = pydicom.Dataset()
-    item.LUTDescriptor, item.LUTData = [256, 0, 16], lut.tolist()
+    item.LUTDescriptor, item.LUTData = [256, 0, 16], lut.tobytes()
     path = dicom(tmp_path / "a.dcm", GREY, VOILUTSequence=[item], WindowCenter=1, WindowWidth=2)
     assert np.array_equal(grey(path), (lut[GREY].astype(np.int64) + 128) // 257)
     names = ("Red", "Green", "Blue")

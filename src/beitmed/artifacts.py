@@ -156,7 +156,8 @@ def _claim(run: Run, cfg: Config) -> None:
 
 #: What may be elsewhere than where a run had it: `key=value` beside the run's folder.
 MOVABLE = ("data.root", "data.download", "data.mirror", "data.allow_unofficial",
-           "backbone.weights", "backbone.revision", "device")  # fmt: skip
+           "dataset.path", "dataset.image_root", "backbone.weights", "backbone.revision",
+           "cache.root", "device")  # fmt: skip
 _WORDS = {"true": True, "false": False, "null": None}
 
 

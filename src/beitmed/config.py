@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from beitmed import key_errors
 from beitmed.backbone_config import BackboneConfig
+from beitmed.dataset_config import DatasetConfig, OwnImages
 from beitmed.errors import UserError
 from beitmed.fields import Count, Finite, Momentum, NonNegative, Positive, Ratio, Seed, Word
 from beitmed.fields import Strict as _Strict
@@ -28,34 +29,6 @@ from beitmed.lora_config import LoraConfig
 from beitmed.method_config import BackboneMethod, Method, given_in_vain, unread
 
 Size = Literal[28, 64, 128, 224]
-Task = Literal["binary", "multiclass", "ordinal", "multilabel"]
-
-
-class Recipe(_Strict):
-    """The paper's settings for one dataset with or without balancing."""
-
-    batch_size: Count
-    weight_decay: Finite
-    majority_ratio: Ratio | None
-
-
-class Recipes(_Strict):
-    full: Recipe
-    balanced: Recipe | None  # None where there is no such thing as a balanced train split
-
-
-class DatasetConfig(_Strict):
-    name: Word
-    source: Literal["medmnist", "phantom"]
-    flag: str | None
-    task: Task
-    positive_label: Literal[0, 1] | None
-    phantom_seed: Seed | None = None
-    recipe: Recipes
-
-    @property
-    def synthetic(self) -> bool:
-        return self.source == "phantom"
 
 
 class TrainConfig(_Strict):
@@ -164,13 +137,7 @@ class Config(_Strict):
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Config:
-        task, positive = self.dataset.task, self.dataset.positive_label
-        if (task == "binary") != (positive is not None):
-            raise ValueError(
-                f"dataset.positive_label: found {positive}, but task {task} needs "
-                + ("0 or 1" if task == "binary" else "null")
-            )
-        if self.balanced and task == "multilabel":
+        if self.balanced and self.dataset.task == "multilabel":
             raise ValueError(
                 "balanced: found true with a multilabel dataset, where an image has several labels "
                 "and undersampling one class undersamples others; use balanced=false"
@@ -185,11 +152,6 @@ class Config(_Strict):
                 "majority_ratio: found null with balanced=true; give the number of majority "
                 "images kept per minority image (1.0 or more), or set balanced=false"
             )
-        if (self.dataset.source == "medmnist") != (self.dataset.flag is not None):
-            raise ValueError(
-                f"dataset.flag: found {self.dataset.flag!r} with source {self.dataset.source!r}; "
-                "a medmnist dataset names its flag, such as breastmnist, any other has null"
-            )
         return self
 
 
@@ -203,6 +165,8 @@ _LOCATIONS = (
     "data.download",
     "data.mirror",
     "data.allow_unofficial",
+    "dataset.path",  # what lies there stands in `dataset.content`
+    "dataset.image_root",
     "cache.root",
     "cache.limit_gb",
     "train.eval_batch_size",
@@ -227,6 +191,10 @@ def without_locations(values: Any) -> dict[str, Any]:
         node.pop(last, None)
     if kept.get("method", {}).get("name") == "backbone":  # as before there were other methods
         kept.pop("method")
+    dataset = kept.get("dataset")
+    if isinstance(dataset, dict) and dataset.get("source") != "folder":
+        for key in OwnImages.model_fields:
+            dataset.pop(key, None)
     if kept.get("adapter", "none") == "none":  # then its settings decide nothing
         kept.pop("adapter", None)
         kept.pop("lora", None)

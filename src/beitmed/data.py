@@ -17,11 +17,13 @@ from beitmed.rows import Rows
 class Split:
     """Images uint8 [n, size, size] (grey) or [n, size, size, 3]; those of a large file on disk.
 
-    Labels are int64 [n], or [n, labels] of 0 and 1 where an image has several or none.
+    Labels are int64 [n], or [n, labels] of 0 and 1 where an image has several or none. Of one's
+    own images there is also which file each is: its name, its label and its patient or "".
     """
 
     images: np.ndarray | Rows
     labels: np.ndarray
+    files: tuple[tuple[str, str, str], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,30 @@ def counts(labels: np.ndarray, classes: int) -> list[int]:
 
 
 def load(cfg: Config) -> Data:
-    """Read, fetch or generate a dataset and check it; see `medmnist_files` and `phantom`.
+    """Read, fetch or generate a dataset and check it, for a configuration from `complete`.
 
-    Raises UserError that names the file, what is wrong with it and what to do.
+    See `medmnist_files`, `phantom` and `folder_data`. Raises UserError that names the file, what
+    is wrong with it and what to do.
     """
-    data = _phantom(cfg) if cfg.dataset.synthetic else _medmnist(cfg)
+    read = {"medmnist": _medmnist, "phantom": _phantom, "folder": _folder}
+    data = read[cfg.dataset.source](cfg)
     return data if cfg.data.limit is None else _limited(data, cfg.data.limit)
+
+
+def complete(cfg: Config) -> Config:
+    """The configuration with what only the data can say: task and classes of one's own images."""
+    if not cfg.dataset.own:
+        return cfg
+    from beitmed import folder_data
+
+    return folder_data.complete(cfg)
 
 
 def check_unchanged(cfg: Config, recorded: dict[str, Any]) -> None:
     """Raise UserError if a finished run's data file is there and is not what it was made from."""
     from beitmed import medmnist_files
 
-    if cfg.dataset.flag is None:
+    if cfg.dataset.flag is None:  # of own images the content is part of the configuration
         return
     path = medmnist_files.path_of(cfg.dataset.flag, cfg.size, cfg.data)
     if path.is_file() and (md5 := medmnist_files.md5_of(path)) != recorded.get("md5"):
@@ -115,10 +128,19 @@ def _phantom(cfg: Config) -> Data:
     )
 
 
+def _folder(cfg: Config) -> Data:
+    from beitmed import folder_data
+
+    own = folder_data.load(cfg)
+    splits = {k: Split(images, own.labels[k], own.files[k]) for k, images in own.images.items()}
+    return Data(**splits, class_names=own.class_names, provenance=own.provenance)
+
+
 def _limited(data: Data, limit: int) -> Data:
     def first_of_each_class(split: Split) -> Split:
         kept = np.unique(np.concatenate([m[:limit] for m in _members(split.labels)]))
-        return Split(split.images[kept], split.labels[kept])
+        files = None if split.files is None else tuple(split.files[i] for i in kept)
+        return Split(split.images[kept], split.labels[kept], files)
 
     return replace(
         data,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from beitmed import metrics, multiclass, multilabel
-from beitmed.config import DatasetConfig, Task
+from beitmed.dataset_config import DatasetConfig, Task
 from beitmed.estimates import Estimate
 
 #: What a run says on the console; the first is the one that the task is compared by. The accuracy

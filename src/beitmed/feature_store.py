@@ -162,7 +162,7 @@ class Store:
     def entries(self) -> list[Listed]:
         """Every entry, and every fill that is under way or was interrupted."""
         found = []
-        for path in sorted(p for p in self.root.glob("*") if p.is_dir() and p.name != ".locks"):
+        for path in sorted(p for p in self.root.glob("*") if p.is_dir() and p.name[0] != "."):
             size = sum(f.stat().st_size for f in path.iterdir())
             try:
                 manifest = json.loads((path / _MANIFEST).read_text())

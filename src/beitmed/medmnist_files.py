@@ -18,7 +18,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from beitmed import npz_rows
-from beitmed.config import CacheConfig, DataConfig, Task
+from beitmed.config import CacheConfig, DataConfig
+from beitmed.dataset_config import Task
 from beitmed.errors import UserError, disk_error
 from beitmed.rows import Rows
 

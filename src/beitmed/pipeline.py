@@ -60,6 +60,7 @@ def run(cfg: Config) -> Path:
     method = _method(cfg)
     if cfg.reads_backbone:
         cfg = with_backbone(cfg, weights.complete(cfg.backbone))
+    cfg = data.complete(cfg)
     with artifacts.open_run(cfg) as folder:
         if folder.finished:
             data.check_unchanged(cfg, folder.read_json("data.json") or {})

@@ -29,6 +29,8 @@ class Row(NamedTuple):
 
 def _data(cfg: Config) -> Row:
     what = f"{cfg.dataset.name}, {cfg.size} px"
+    if cfg.dataset.own:
+        return _own_images(cfg, what)
     if cfg.dataset.flag is None:
         return Row(what, "generated", "in memory, at each run")
     from beitmed import medmnist_files
@@ -41,6 +43,17 @@ def _data(cfg: Config) -> Row:
         return Row(what, "damaged" if path.is_file() else "missing", str(path), str(e))
     kind = "official" if file.official else "accepted, not the official file"
     return Row(what, f"there, {kind}", _with_size(path))
+
+
+def _own_images(cfg: Config, what: str) -> Row:
+    from beitmed import data
+
+    try:
+        loaded = data.load(data.complete(cfg))  # converts them, into the cache
+    except UserError as e:
+        return Row(what, "not usable", str(cfg.dataset.path), str(e))
+    n = ", ".join(f"{len(split.labels):,} {name}" for name, split in loaded.splits.items())
+    return Row(what, f"there, own images ({n})", str(cfg.dataset.path))
 
 
 def _weights(backbone: BackboneConfig) -> Row:
@@ -74,7 +87,7 @@ def _prepare() -> int:
         print(__doc__)
         return 0
     configurations = cli.configurations(arguments)
-    data = {(c.dataset.name, c.size): c for c in configurations}
+    data = {(c.dataset.name, c.dataset.path, c.size): c for c in configurations}
     backbones = {
         (c.backbone.name, c.backbone.weights): c.backbone
         for c in configurations

@@ -25,6 +25,10 @@ def caveats(cfg: Config, data: Data) -> list[str]:
     said = []
     if cfg.dataset.synthetic:
         said.append("SYNTHETIC images")
+    elif cfg.dataset.own:
+        said.append("the user's own images, not a published dataset")
+        if data.provenance["patients"] is None and data.provenance["splits"] != "given":
+            said.append("splits drawn by image: those of one patient may be in several")
     elif not data.provenance["official"]:
         said.append("data file is not the official one")
     if "official_split_sizes" in data.provenance:
@@ -63,6 +67,7 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
     )
     rows = [[int(i), *_label(data.train.labels[i])] for i in indices]
     folder.write_csv("train_indices.csv", ["index", *_label_columns(data)], rows)
+    _write_files(folder, data)
     for said in caveats(cfg, data):
         log.warning("Note: %s.", said)
     by_class = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))
@@ -73,6 +78,20 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
         cfg.dataset.name, cfg.size, len(rows), len(data.train.labels), by_class,
         len(data.val.labels), len(data.test.labels),
     )  # fmt: skip
+
+
+def _write_files(folder: Run, data: Data) -> None:
+    """Of one's own images: which file is which split's index, as in `predictions.csv`."""
+    if data.train.files is not None:
+        folder.write_csv(
+            "splits.csv",
+            ["file", "label", "patient", "split", "index"],
+            [
+                [*file, name, i]
+                for name, split in data.splits.items()
+                for i, file in enumerate(split.files or ())
+            ],
+        )
 
 
 def log_epoch(cfg: Config, row: dict[str, float | int]) -> None:

@@ -72,3 +72,16 @@ class Rows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All rows, for functions that know arrays only."""
         return np.asarray(self[:], dtype)
+
+
+class Selected(Rows):
+    """Some rows of others, in an order of their own: int64 [k] into them."""
+
+    def __init__(self, rows: Rows, chosen: np.ndarray) -> None:
+        self.shape, self.dtype = (len(chosen), *rows.shape[1:]), rows.dtype
+        self._rows, self._chosen = rows, chosen
+
+    def read(self, row: int, out: np.ndarray) -> None:
+        parts = out.reshape(-1, *self.shape[1:])
+        for part, source in zip(parts, self._chosen[row : row + len(parts)].tolist(), strict=True):
+            self._rows.read(source, part)

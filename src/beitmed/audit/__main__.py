@@ -44,6 +44,7 @@ def _audit_one(cfg: Config, folder: Path) -> Audit:
             f"data.limit: found {cfg.data.limit}; an audit looks at whole splits, so that its "
             "indices are those of the file: set data.limit=null"
         )
+    cfg = data.complete(cfg)
     loaded = data.load(cfg)
     try:  # before the search, which can take minutes
         folder.mkdir(parents=True, exist_ok=True)

@@ -179,6 +179,8 @@ class Audit:
         """Return what a reader of the console is told."""
         origin = self.data.provenance
         kind = "official" if origin["official"] else "not an official file"
+        if self.cfg.dataset.own:
+            kind = f"own images, splits {origin['splits']}"
         return [
             f"{self.title}: {origin['source']} ({kind})",
             *self._summary_of_splits(),

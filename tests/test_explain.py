@@ -21,7 +21,7 @@ from beitmed.errors import UserError
 from beitmed.explain import __main__ as command
 from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
-from beitmed.model import FreezableBeit, load_top
+from beitmed.model import FreezableBackbone, load_top
 from beitmed.pixels import PixelDataset
 
 
@@ -92,7 +92,7 @@ def test_the_values_are_those_of_the_network_put_together_by_hand(finished):
     cfg = artifacts.read_config(finished)
     loaded = data.load(cfg)
     beit, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
-    network = FreezableBeit(beit, cfg.unfreeze).eval()
+    network = FreezableBackbone(beit, cfg.unfreeze).eval()
     load_top(network, finished / "top.safetensors")
     items = PixelDataset(loaded.test.images, loaded.test.labels, processor).__getitems__([3, 0])
     pixels = torch.stack([item["pixel_values"] for item in items])
@@ -261,7 +261,7 @@ def test_bad_input_is_exit_code_2_before_torch_is_imported(finished, tmp_path):
     ]  # fmt: skip
     code = f"""
 import sys
-from beitmed import explain
+from beitmed.explain import __main__ as command
 for arguments in {bad!r}:
     sys.argv = ["explain", *arguments]
     try:

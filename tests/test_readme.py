@@ -13,8 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import FAST, REPOSITORY, beitmed, resolve
+from PIL import Image
 
 from beitmed import config
 
@@ -71,6 +73,8 @@ def test_the_command_does_what_the_readme_says(command, tmp_path, environment, p
         _finished_run(tmp_path)
     if ("train" in command and "--cfg" not in words) or "prepare" in command or "audit" in command:
         appended = [*appended, f"data.root={paper_data}"]
+    if "dataset=folder" in command:
+        _own_images(tmp_path)
     if "bench" in command:
         appended = [*appended, f"--csv={tmp_path}/benchmark.csv"]
     if "quickstart" in command:
@@ -91,6 +95,15 @@ def test_the_command_does_what_the_readme_says(command, tmp_path, environment, p
     assert made - {""} == _expected_runs(command)
 
 
+def _own_images(folder: Path) -> None:
+    rng, rows = np.random.default_rng(0), ["path,label,patient"]
+    for i in range(40):
+        pixels = rng.integers(0, 120, (40, 48), np.uint8) + np.uint8(100 * (i % 2))
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        rows.append(f"{i}.png,{'healthy' if i % 2 else 'ill'},p{i // 4}")
+    (folder / "images.csv").write_text("\n".join(rows))
+
+
 def _finished_run(folder: Path) -> None:
     done = beitmed(*FAST, "name=my-run", "cache.root=cache", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -108,6 +121,13 @@ def _expected_runs(command: str) -> set[str]:
             for dataset in ("breast", "pneumonia")
             for size in (28, 224)
             for balance in ("full", "balanced")
+        }
+    if "dataset=folder" in command:
+        return {f"folder_224_full_{tiny}"}
+    if "method=" in command:
+        return {
+            f"breast_28_full_{method}_seed42"
+            for method in ("majority", "pixels_logistic", "features_knn_beit_tiny")
         }
     return {f"breast_28_balanced_{tiny}"} if "dataset=breast size=28 balanced" in command else set()
 
@@ -137,7 +157,7 @@ def test_the_keys_and_defaults_of_the_readme_exist():
     }
     assert keys - {"experiment"} <= set(cfg)
     assert {"dataset", "size", "unfreeze", "trunk_mode", "seed"} <= keys
-    for group in ("dataset", "backbone", "experiment"):
+    for group in ("dataset", "backbone", "method", "experiment"):
         [row] = [line for line in table.splitlines() if line.startswith(f"| `{group}` |")]
         named = set(re.findall(r"`([a-z0-9_]+)`", row.split("|")[2]))
         assert named == {p.stem for p in (config.conf_dir() / group).glob("*.yaml")}

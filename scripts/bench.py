@@ -45,6 +45,7 @@ def main() -> None:
     table = Table()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
+        tempfile.tempdir = scratch  # whatever is written anywhere goes at the end
         if options.variants:
             variants(table, Path(scratch))
         else:

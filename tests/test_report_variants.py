@@ -207,7 +207,7 @@ def test_tasks_without_a_positive_class_are_reported(runs: Runs, tmp_path: Path,
     made.append(runs.add("seed=1"))
     folder = tmp_path / "to"
     folder.mkdir()
-    document = sections.build(made, [], folder, None, images=False)
+    document = sections.build(made, [], folder, None, images=False, attention=False)
     ids = {table.id for table in document.tables}
     assert {
         f"variants-{dataset}",
@@ -229,5 +229,5 @@ def test_a_test_split_of_one_class_has_no_auc_but_a_report(runs: Runs, tmp_path:
     made = [runs.add(f"seed={s}", f"size={s}", labels=labels) for s in (28, 64)]
     folder = tmp_path / "to"
     folder.mkdir()
-    document = sections.build(made, [], folder, None, images=False)
+    document = sections.build(made, [], folder, None, images=False, attention=False)
     assert any("AUC: no pair of variants can be tested" in s for s in document.summary)

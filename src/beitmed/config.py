@@ -26,7 +26,7 @@ from beitmed.errors import UserError
 from beitmed.fields import Count, Finite, Momentum, NonNegative, Positive, Ratio, Seed, Word
 from beitmed.fields import Strict as _Strict
 from beitmed.lora_config import LoraConfig
-from beitmed.method_config import BackboneMethod, Method, given_in_vain, unread
+from beitmed.method_config import BackboneMethod, Method, ResNetMethod, given_in_vain, unread
 
 Size = Literal[28, 64, 128, 224]
 
@@ -132,6 +132,15 @@ class Config(_Strict):
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError(
                 "precision: found fp16 with device=cpu; fp16 needs a GPU, use fp32 or bf16"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rules_of_a_resnets_training(self) -> Config:
+        if isinstance(self.method, ResNetMethod) and self.precision == "fp16":
+            raise ValueError(
+                f"precision: found fp16 with method={self.method.name}, whose gradients are not "
+                "scaled; use fp32 or bf16"
             )
         return self
 

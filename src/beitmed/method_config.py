@@ -64,6 +64,7 @@ class KnnMethod(_Method):
 class ResNetMethod(_Method):
     """milestones: shares of the epochs after which the learning rate is multiplied by `decay`."""
 
+    reads = ("precision",)
     name: Literal["resnet18", "resnet50"]
     epochs: Count
     batch_size: Count

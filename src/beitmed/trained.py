@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from transformers import BaseImageProcessor
 
@@ -34,11 +33,3 @@ def load(
     except SafetensorError as e:
         raise UserError(f"{top}: cannot be read ({e}). Restore it, or train the run anew.") from e
     return network.eval(), processor
-
-
-def device(cfg: Config) -> torch.device:
-    """Where to compute; raises UserError if a GPU was asked for and there is none."""
-    there = torch.cuda.is_available()
-    if cfg.device == "cuda" and not there:
-        raise UserError("device: found cuda, but PyTorch sees no GPU here; use auto or cpu.")
-    return torch.device("cuda" if cfg.device != "cpu" and there else "cpu")

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from beitmed import weights
+from beitmed import compute, weights
 from beitmed.config import Config
 from beitmed.data import Data, Split
 from beitmed.errors import UserError
@@ -197,7 +197,7 @@ def _fill(
     """Compute what is missing, into `entries`; the network is returned without its trunk."""
     beit, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
     network = FreezableBackbone(beit, cfg.unfreeze).eval()
-    device = torch.device("cuda" if cfg.device != "cpu" and torch.cuda.is_available() else "cpu")
+    device = compute.device(cfg)
     network.to(device)
     missing = [name for name, entry in entries.items() if entry is None]
     total = sum(len(data.splits[name].labels) for name in missing)
@@ -264,7 +264,7 @@ class _Rows:
 
     @torch.inference_mode()
     def __call__(self, start: int, stop: int) -> np.ndarray:
-        with autocast(self.cfg, self.device):
+        with compute.autocast(self.cfg, self.device):
             if self.lower is not None:
                 tokens = torch.from_numpy(self.lower[start:stop]).to(self.device).float()
                 features = self.network.trunk_from(self.boundary, tokens)
@@ -279,13 +279,3 @@ class _Rows:
                 f"{np.abs(rows).max():.3g}; use cache.dtype=fp32, or features=live."
             )
         return rows
-
-
-@contextlib.contextmanager
-def autocast(cfg: Config, device: torch.device) -> Iterator[None]:
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(cfg.precision)
-    if dtype is None:
-        yield
-        return
-    with torch.autocast(device.type, dtype):
-        yield

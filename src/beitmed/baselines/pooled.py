@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from beitmed import trained, trunk_features, weights
+from beitmed import compute, trunk_features, weights
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.model import FreezableBackbone
@@ -35,7 +35,7 @@ def features(cfg: Config, data: Data, indices: np.ndarray) -> Pooled:
     else:
         model, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
         network, description = FreezableBackbone(model, 0).eval(), {"mode": "live"}
-        network.to(trained.device(cfg))
+        network.to(compute.device(cfg))
         rows = {
             name: _live(cfg, network, PixelDataset(split.images, split.labels, processor))
             for name, split in data.splits.items()
@@ -57,6 +57,6 @@ def _live(cfg: Config, network: FreezableBackbone, images: PixelDataset) -> np.n
     device = next(network.parameters()).device
     parts = []
     for batch in DataLoader(images, batch_size=cfg.train.eval_batch_size):
-        with trunk_features.autocast(cfg, device):
+        with compute.autocast(cfg, device):
             parts.append(network.trunk(batch["pixel_values"].to(device)).float().cpu().numpy())
     return np.concatenate(parts)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from beitmed import artifacts, evaluation, trained
+from beitmed import artifacts, compute, evaluation
 from beitmed.artifacts import Run
 from beitmed.baselines import resnet
 from beitmed.config import Config
@@ -29,7 +29,7 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fitted:
     """Train all epochs, going on from a checkpoint if there is one; scores are the best epoch's.
 
     Images in 0 to 1 are normalised by mean 0.5 and standard deviation 0.5, grey ones in one
-    channel; nothing is augmented. In fp32. Raises UserError at a loss that is not finite.
+    channel; nothing is augmented. Raises UserError at a loss that is not finite.
     """
     training = _Training(cfg, data, indices)
     count = sum(p.numel() for p in training.network.parameters())
@@ -49,7 +49,7 @@ class _Training:
     def __init__(self, cfg: Config, data: Data, indices: np.ndarray) -> None:
         assert isinstance(cfg.method, ResNetMethod)
         self.cfg, self.method, self.data, self.indices = cfg, cfg.method, data, indices
-        self.device = trained.device(cfg)
+        self.device = compute.device(cfg)
         torch.manual_seed(cfg.seed)
         shape = data.train.images.shape
         channels = shape[3] if len(shape) == 4 else 1
@@ -76,7 +76,7 @@ class _Training:
         for start in tqdm(starts, desc=f"epoch {self.epoch + 1}", leave=False, disable=None):
             pixels, labels = self._batch(self.data.train, order[start : start + size])
             self.optimizer.zero_grad(set_to_none=True)
-            loss = resnet.loss(self.network(pixels), labels)
+            loss = resnet.loss(self._scores(pixels), labels)
             if not torch.isfinite(loss):
                 raise UserError(
                     f"method: the loss is {loss.item()} in epoch {self.epoch + 1}. Try a smaller "
@@ -115,10 +115,15 @@ class _Training:
         for start in range(0, len(split.labels), self.method.batch_size):
             rows = np.arange(start, min(start + self.method.batch_size, len(split.labels)))
             pixels, labels = self._batch(split, rows)
-            logits = self.network(pixels)
+            logits = self._scores(pixels)
             total += float(resnet.loss(logits, labels)) * len(rows)
             parts.append(logits.cpu().numpy().astype(np.float64))
         return np.concatenate(parts), total / len(split.labels)
+
+    def _scores(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits float32 [n, classes]; the loss is always of these, so bf16 needs no scaling."""
+        with compute.autocast(self.cfg, self.device):
+            return self.network(pixels).float()
 
     def _batch(self, split: Split, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         images = torch.from_numpy(np.ascontiguousarray(split.images[rows])).to(self.device)

@@ -101,12 +101,12 @@ def explain(
 def _read(
     found: _Finished, loaded: Data, choice: Choice, layer: int, indices: np.ndarray, chosen: str
 ) -> tuple[Explained, np.ndarray]:
-    from beitmed import pixels, trained  # torch: seconds, so after the checks
+    from beitmed import compute, pixels, trained  # torch: seconds, so after the checks
     from beitmed.explain import attention
 
     cfg, split = found.cfg, loaded.splits[choice.split]
     top = found.run.path / "top.safetensors"
-    device = trained.device(cfg)
+    device = compute.device(cfg)
     network, processor = trained.load(cfg, top, loaded.class_names)
     network.to(device)
     dataset = pixels.PixelDataset(split.images, split.labels, processor, indices)

@@ -47,6 +47,8 @@ def departures(run: FinishedRun) -> list[str]:
         said.append(f"FLAML for {own.get('time_budget_s')} s stands in for auto-sklearn")
     elif run.metrics["size"] != 28:
         said.append("images of this size (published: 28 px enlarged to 224)")
+    if name != "automl" and (precision := run.config.get("precision", "fp32")) != "fp32":
+        said.append(f"precision={precision} (published: fp32)")
     if run.metrics["balanced"]:
         said.append("balanced=True (published: all images)")
     if run.config.get("data", {}).get("limit") is not None:

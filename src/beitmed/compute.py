@@ -1,0 +1,30 @@
+"""Where a network computes, and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from beitmed.config import Config
+from beitmed.errors import UserError
+
+
+def device(cfg: Config) -> torch.device:
+    """Where to compute; raises UserError if a GPU was asked for and there is none."""
+    there = torch.cuda.is_available()
+    if cfg.device == "cuda" and not there:
+        raise UserError("device: found cuda, but PyTorch sees no GPU here; use auto or cpu.")
+    return torch.device("cuda" if cfg.device != "cpu" and there else "cpu")
+
+
+@contextlib.contextmanager
+def autocast(cfg: Config, device: torch.device) -> Iterator[None]:
+    """Mixed precision as `cfg.precision` says; with fp32 nothing changes."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(cfg.precision)
+    if dtype is None:
+        yield
+        return
+    with torch.autocast(device.type, dtype):
+        yield

@@ -15,10 +15,12 @@ import torch
 from bench_table import EPOCHS, SIZES, Table, configuration, seconds
 from torch.utils.data import DataLoader, Dataset
 
-from beitmed import config, trainer, trunk_features, weights
-from beitmed.feature_store import Store
-from beitmed.model import FreezableBackbone
-from beitmed.pixels import PixelDataset
+from beitmed import config
+from beitmed.data.pixels import PixelDataset
+from beitmed.model import weights
+from beitmed.model.freezing import FreezableBackbone
+from beitmed.storage.store import Store
+from beitmed.transfer import trainer, trunk_features
 
 BATCH = 32  # the paper's
 DEPTHS = (0, 1, 2, 5)

@@ -85,7 +85,9 @@ def main() -> None:
     """One whole run of the overrides given; prints its seconds and peak memory as JSON."""
     from hydra import compose, initialize_config_dir
 
-    from beitmed import config, data, environment, weights
+    from beitmed import config, data
+    from beitmed.model import weights
+    from beitmed.runs import environment
 
     config.register_resolvers()
     with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):

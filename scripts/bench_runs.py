@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 from bench_table import EPOCHS, SIZES, TINY, Table, configuration
 
-from beitmed import environment, trainer, trunk_features, weights
-from beitmed.feature_store import Store
-from beitmed.model import FreezableBackbone
+from beitmed.model import weights
+from beitmed.model.freezing import FreezableBackbone
+from beitmed.runs import environment
+from beitmed.storage.store import Store
+from beitmed.transfer import trainer, trunk_features
 
 HERE = Path(__file__).parent
 

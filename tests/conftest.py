@@ -87,7 +87,7 @@ def medmnist_arrays(
 
     The split sizes are the official ones, or `n`. Of several labels a brighter image has more.
     """
-    from beitmed import medmnist_files
+    from beitmed.data import medmnist_files
 
     info = medmnist_files.info(flag)
     classes, several = len(info["label"]), "multi-label" in info["task"]

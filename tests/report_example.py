@@ -14,7 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from beitmed import intervals, plots
+from beitmed.evaluation import intervals
+from beitmed.plotting import plots
 from beitmed.report.document import (
     Column,
     Curve,

@@ -13,8 +13,10 @@ import numpy as np
 import yaml
 from conftest import resolve
 
-from beitmed import artifacts, evaluation, medmnist_files
+from beitmed import evaluation
 from beitmed.config import Config
+from beitmed.data import medmnist_files
+from beitmed.runs import artifacts
 
 N = {"train": 60, "val": 24, "test": 40}
 HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")

@@ -13,10 +13,11 @@ import torch
 from conftest import FAST, randomise, resolve
 from test_families import LAYERS, SIDE, tiny
 
-from beitmed import adapters, config, model, pipeline
+from beitmed import config, pipeline
 from beitmed.errors import UserError
-from beitmed.families import FAMILIES
-from beitmed.model import FreezableBackbone
+from beitmed.model import adapters, freezing
+from beitmed.model.families import FAMILIES
+from beitmed.model.freezing import FreezableBackbone
 
 pytest.importorskip("peft")
 PROJECTIONS, RANK = 4, 2
@@ -83,14 +84,14 @@ def test_an_adapted_network(name, unfreeze, target, batch, tmp_path):
     after = logits(network, batch)
     assert not torch.allclose(after, before, atol=1e-3)
     # What is saved brings it back, on the same base only.
-    model.save_top(network, tmp_path / "top")
+    freezing.save_top(network, tmp_path / "top")
     again = adapters.build(settings(unfreeze, target), tiny(name))
-    model.load_top(again, tmp_path / "top")
+    freezing.load_top(again, tmp_path / "top")
     assert torch.equal(logits(again, batch), after)
     foreign = tiny(name)
     randomise(foreign.get_submodule(FAMILIES[name].layers)[-1])
     with pytest.raises(UserError, match="trunk with SHA-256"):
-        model.load_top(adapters.build(settings(unfreeze, target), foreign), tmp_path / "top")
+        freezing.load_top(adapters.build(settings(unfreeze, target), foreign), tmp_path / "top")
     # Merged, it is a plain model of the same logits.
     adapters.merge(again)
     names = {n for n, _ in again.model.named_parameters()}
@@ -129,7 +130,7 @@ def test_a_run_shares_the_plain_trunks_features_and_exports_a_merged_model(tmp_p
     live = pipeline.run(resolve(*lora, "features=live"))
     np.testing.assert_allclose(rows(cached), rows(live), atol=1e-5)
     assert np.abs(rows(cached) - rows(plain)).max() > 1e-3
-    facts = [json.loads((p / "model.json").read_text()) for p in (plain, cached, live)]
+    facts = [json.loads((p / "freezing.json").read_text()) for p in (plain, cached, live)]
     assert facts[1]["trained_parameters"] == facts[2]["trained_parameters"]
     assert facts[1]["trained_parameters"] < facts[0]["trained_parameters"] / 5
     assert facts[1]["trunk_sha256"] == facts[2]["trunk_sha256"]

@@ -7,9 +7,9 @@ import torch
 from conftest import randomise
 from transformers import BeitConfig, BeitForImageClassification
 
-from beitmed import model
 from beitmed.explain import attention
-from beitmed.model import FreezableBackbone
+from beitmed.model import freezing
+from beitmed.model.freezing import FreezableBackbone
 
 LAYERS, HEADS, SIDE = 4, 2, 3
 # The kinds of BEiT checkpoints: pt22k (shared bias), ft22k (a bias a layer), and pooled by CLS.
@@ -197,10 +197,10 @@ def test_a_reloaded_top_gives_the_same_maps(unfreeze, pixels, tmp_path):
     with torch.no_grad():
         for _, p in net.trained_parameters():  # as training would
             p.add_(0.1 * torch.randn_like(p))
-    model.save_top(net, tmp_path / "top.safetensors")
+    freezing.save_top(net, tmp_path / "top.safetensors")
     again = network("shared", unfreeze)
     before = attention.attention_maps(again, pixels, LAYERS)
-    model.load_top(again, tmp_path / "top.safetensors")
+    freezing.load_top(again, tmp_path / "top.safetensors")
     live = attention.attention_maps(net, pixels, LAYERS)
     assert torch.equal(attention.attention_maps(again, pixels, LAYERS), live)
     assert torch.equal(before, live) == (unfreeze == 0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers import BeitImageProcessorPil
 
-from beitmed import pixels
+from beitmed.data import pixels
 from beitmed.explain import figures
 from beitmed.explain.figures import Explained
 

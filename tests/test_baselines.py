@@ -20,14 +20,15 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
-from beitmed import config, data, finished, pipeline
-from beitmed.artifacts import read_config
+from beitmed import config, data, pipeline
 from beitmed.baselines import neighbors
+from beitmed.config.method import NAMES
 from beitmed.errors import UserError
 from beitmed.explain import explanation
-from beitmed.method_config import NAMES
 from beitmed.report import baseline_rows, published, variants
 from beitmed.report.document import Interval
+from beitmed.runs import finished
+from beitmed.runs.artifacts import read_config
 
 EVERY = {
     "config.yaml", "data.json", "environment.json", "history.csv", "metrics.json", "model.json",

@@ -10,15 +10,21 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from beitmed import intervals
-from beitmed.comparisons import (
+from beitmed.evaluation import intervals
+from beitmed.evaluation.comparisons import (
     accuracy_differences,
     auc_differences,
     holm,
     resolution,
     sign_flip,
 )
-from beitmed.seeds import TEST_AND_SEEDS, TEST_ONLY, accuracy_summary, auc_spread, auc_summary
+from beitmed.evaluation.seeds import (
+    TEST_AND_SEEDS,
+    TEST_ONLY,
+    accuracy_summary,
+    auc_spread,
+    auc_summary,
+)
 
 BREAST = np.repeat([True, False], [42, 114])
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from beitmed import environment
+from beitmed.runs import environment
 
 MB = 2**20
 

@@ -16,13 +16,15 @@ import yaml
 from conftest import FAST, beitmed, randomise, resolve
 from transformers import BeitConfig, BeitForImageClassification, BeitImageProcessorPil
 
-from beitmed import artifacts, data, pipeline, weights
+from beitmed import data, pipeline
+from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
 from beitmed.explain import __main__ as command
 from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
-from beitmed.model import FreezableBackbone, load_top
-from beitmed.pixels import PixelDataset
+from beitmed.model import weights
+from beitmed.model.freezing import FreezableBackbone, load_top
+from beitmed.runs import artifacts
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,14 @@ from conftest import randomise, resolve
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor
 
-from beitmed import backbone_config, config, data, families, trunk_features, weights
+from beitmed import config, data
+from beitmed.config import backbone
+from beitmed.data.pixels import PixelDataset, to_rgb
 from beitmed.errors import UserError
-from beitmed.families import FAMILIES
-from beitmed.model import FreezableBackbone
-from beitmed.pixels import PixelDataset, to_rgb
+from beitmed.model import families, weights
+from beitmed.model.families import FAMILIES
+from beitmed.model.freezing import FreezableBackbone
+from beitmed.transfer import trunk_features
 
 LAYERS, SIDE = 3, 32
 DEPTHS = [*range(LAYERS + 1), "all"]
@@ -107,7 +110,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def test_the_configuration_names_the_families_that_have_a_spec():
-    assert set(get_args(backbone_config.FamilyName)) == set(FAMILIES) == set(SAVED_AS)
+    assert set(get_args(backbone.FamilyName)) == set(FAMILIES) == set(SAVED_AS)
 
 
 @every_family

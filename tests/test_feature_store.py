@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from beitmed.errors import UserError
-from beitmed.feature_store import Store, key_of
+from beitmed.storage.store import Store, key_of
 
 SHAPE = (50, 3, 4)
 ROWS = np.random.default_rng(0).normal(size=SHAPE).astype(np.float16)

@@ -12,9 +12,10 @@ import pytest
 import run_folders
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from beitmed import calibration, finished
 from beitmed.errors import UserError
-from beitmed.finished import FinishedRun
+from beitmed.evaluation import calibration
+from beitmed.runs import finished
+from beitmed.runs.finished import FinishedRun
 
 
 @pytest.fixture(scope="module")

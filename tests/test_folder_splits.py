@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from conftest import resolve
 
-from beitmed import folder_splits
+from beitmed.data import folder_splits
+from beitmed.data.folder_table import Image
 from beitmed.errors import UserError
-from beitmed.folder_table import Image
 
 NAMES = ("a", "b")
 

@@ -13,9 +13,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.pixels import apply_windowing
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from beitmed import image_files
+from beitmed.data import image_files
+from beitmed.data.image_files import ImageProblem
 from beitmed.errors import UserError
-from beitmed.image_files import ImageProblem
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 40), np.uint8)

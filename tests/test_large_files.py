@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from conftest import medmnist_arrays, resolve
 
-from beitmed import data, medmnist_files, npz_rows
+from beitmed import data
+from beitmed.data import medmnist_files
 from beitmed.errors import UserError
-from beitmed.feature_store import Store
-from beitmed.rows import Rows
+from beitmed.storage import npz_rows
+from beitmed.storage.rows import Rows
+from beitmed.storage.store import Store
 
 N = 90
 

@@ -12,7 +12,8 @@ import pytest
 from conftest import REAL_DATA, beitmed, medmnist_arrays, resolve
 from medmnist import BreastMNIST
 
-from beitmed import data, medmnist_files
+from beitmed import data
+from beitmed.data import medmnist_files
 from beitmed.errors import UserError
 
 

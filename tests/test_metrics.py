@@ -15,9 +15,9 @@ from scipy.special import expit, log_expit, logit, softmax
 from sklearn import metrics as sk
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from beitmed import calibration, intervals, metrics
-from beitmed.estimates import Metric, Scored
-from beitmed.metrics import METRICS, Estimate, accuracy, auc, evaluate, margin
+from beitmed.evaluation import calibration, intervals, metrics
+from beitmed.evaluation.estimates import Metric, Scored
+from beitmed.evaluation.metrics import METRICS, Estimate, accuracy, auc, evaluate, margin
 
 BOOTSTRAPPED = [name for name, metric in METRICS.items() if metric.kind == "bootstrap"]
 NEEDS_VAL = [name for name, metric in METRICS.items() if metric.rule != "argmax"]

@@ -9,9 +9,9 @@ import torch
 from conftest import randomise, resolve
 from transformers import BeitConfig, BeitForImageClassification
 
-from beitmed import model
 from beitmed.errors import UserError
-from beitmed.model import FreezableBackbone
+from beitmed.model import freezing
+from beitmed.model.freezing import FreezableBackbone
 
 LAYERS = 4
 DEPTHS = [0, 1, 2, LAYERS, "all"]
@@ -45,7 +45,7 @@ def batch() -> dict[str, torch.Tensor]:
 
 
 def saved(network, folder):
-    model.save_top(network, folder / "saved.safetensors")
+    freezing.save_top(network, folder / "saved.safetensors")
     return (folder / "saved.safetensors").read_bytes()
 
 
@@ -186,16 +186,16 @@ def test_checkpoints_hold_the_trained_parameters_only():
 def test_a_saved_top_comes_back_on_the_same_trunk_only(tmp_path, batch):
     network = FreezableBackbone(tiny(), 1).eval()
     randomise(network.model.classifier)
-    model.save_top(network, tmp_path / "top.safetensors")
+    freezing.save_top(network, tmp_path / "top.safetensors")
     other = FreezableBackbone(tiny(), 1).eval()
     assert not torch.equal(network(**batch)["logits"], other(**batch)["logits"])
-    model.load_top(other, tmp_path / "top.safetensors")
+    freezing.load_top(other, tmp_path / "top.safetensors")
     assert torch.equal(network(**batch)["logits"], other(**batch)["logits"])
 
     with pytest.raises(UserError, match="unfreeze"):
-        model.load_top(FreezableBackbone(tiny(), 2), tmp_path / "top.safetensors")
+        freezing.load_top(FreezableBackbone(tiny(), 2), tmp_path / "top.safetensors")
     foreign = FreezableBackbone(tiny(), 1)
     with torch.no_grad():
         foreign.model.beit.layers[0].mlp.fc1.bias[0] += 1e-3
     with pytest.raises(UserError, match="trunk with SHA-256"):
-        model.load_top(foreign, tmp_path / "top.safetensors")
+        freezing.load_top(foreign, tmp_path / "top.safetensors")

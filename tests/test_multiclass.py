@@ -8,7 +8,7 @@ from medmnist.evaluator import getACC, getAUC
 from scipy.special import softmax
 from sklearn import metrics as sk
 
-from beitmed import intervals, metrics, multiclass, resampling
+from beitmed.evaluation import intervals, metrics, multiclass, resampling
 
 
 def draw(n=300, classes=5, *, seed=0, ties=False):

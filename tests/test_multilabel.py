@@ -10,7 +10,7 @@ from medmnist.evaluator import getACC, getAUC
 from scipy.special import expit
 from sklearn import metrics as sk
 
-from beitmed import intervals, multilabel, resampling
+from beitmed.evaluation import intervals, multilabel, resampling
 
 TASK = "multi-label, binary-class"
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from beitmed import phantom
+from beitmed.data import phantom
 
 SEEDS = (0, 1, 2)
 generate = cache(phantom.generate)  # three seconds a call, and no test writes into the arrays

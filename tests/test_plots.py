@@ -17,8 +17,8 @@ import pytest
 from scipy.stats import binom, norm
 from sklearn.metrics import roc_curve
 
-from beitmed import plots
-from beitmed.metrics import Estimate
+from beitmed.evaluation.metrics import Estimate
+from beitmed.plotting import plots
 
 AUC = Estimate(0.93, 0.87, 0.96, 156, "logit DeLong", None)
 ROWS = [

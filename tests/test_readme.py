@@ -168,8 +168,14 @@ def test_files_that_the_readme_names_exist():
     paths = [REPOSITORY / (a or b) for a, b in named]
     assert paths
     assert [str(p) for p in paths if not p.exists()] == []
-    modules = set(re.findall(r"`([a-z_]+\.py)`", README.partition("## The code")[2]))
-    assert modules == {p.name for p in (REPOSITORY / "src" / "beitmed").glob("*.py")} - {
-        "__init__.py",
-        "errors.py",
+    source = REPOSITORY / "src" / "beitmed"
+    table = README.partition("## The code")[2].partition("A new dataset")[0]
+    there = {p.name for p in source.glob("*.py")} | {
+        f"{p.parent.name}/" for p in source.glob("*/*.py")
     }
+    first = set(
+        re.findall(r"`([a-z_./]+)`", "".join(re.findall(r"^\| (.*?) \|", table, re.MULTILINE)))
+    )
+    assert first - {"src/beitmed/"} == there - {"__init__.py"}
+    inside = set(re.findall(r"`([a-z_]+\.py)`", table)) - first
+    assert inside <= {p.name for p in source.glob("*/*.py")}

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import run_folders
 
-from beitmed import finished
 from beitmed.report import conclusions, variants
 from beitmed.report import evidence as evidence_module
 from beitmed.report.evidence import Evidence
+from beitmed.runs import finished
 
 TINY = "backbone=beit_tiny"
 N = 200  # test images

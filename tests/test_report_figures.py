@@ -12,8 +12,9 @@ from scipy.special import expit
 from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
-from beitmed import metrics, plots
-from beitmed.estimates import Estimate
+from beitmed.evaluation import metrics
+from beitmed.evaluation.estimates import Estimate
+from beitmed.plotting import plots
 from beitmed.report import bars, figures, layout
 from beitmed.report import reliability as reliability_module
 from beitmed.report.document import Interval

@@ -21,7 +21,7 @@ from report_example import HOSTILE
 from scipy.special import expit
 from sklearn import metrics as reference
 
-from beitmed import calibration, intervals
+from beitmed.evaluation import calibration, intervals
 from beitmed.report import page, write
 from beitmed.report.document import Cell, Column, Curve, Document, Interval, Section, Table, plain
 

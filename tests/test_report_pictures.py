@@ -11,7 +11,7 @@ from conftest import REAL_DATA
 from figure_checks import HOSTILE, assert_legible, assert_whole, figure_of, texts
 from PIL import Image
 
-from beitmed import plots
+from beitmed.plotting import plots
 from beitmed.report import pictures
 
 RNG = np.random.default_rng(0)

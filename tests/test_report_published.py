@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import run_folders
 
-from beitmed import finished
-from beitmed.finished import FinishedRun
 from beitmed.report import published, sections, variants
 from beitmed.report.document import Interval, Table
 from beitmed.report.evidence import Evidence
 from beitmed.report.variants import letters
+from beitmed.runs import finished
+from beitmed.runs.finished import FinishedRun
 
 # The paper's own run, as far as a configuration can say it.
 PAPER = ("trunk_mode=train", "seed=42")

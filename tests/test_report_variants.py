@@ -10,10 +10,10 @@ import run_folders
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from beitmed import finished
-from beitmed.finished import FinishedRun
 from beitmed.report import evidence, sections, tables, variants
 from beitmed.report.document import Interval
+from beitmed.runs import finished
+from beitmed.runs.finished import FinishedRun
 
 TINY = "backbone=beit_tiny"
 

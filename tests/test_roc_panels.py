@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 from test_plots import HOSTILE, svg_text
 
-from beitmed import multiclass, plots, roc_panels
+from beitmed.evaluation import multiclass
+from beitmed.plotting import plots, roc_panels
 
 
 def cases(k: int, n: int = 200):

@@ -24,6 +24,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, roc_auc_score
 
 from beitmed import pipeline
 from beitmed.errors import UserError
+from beitmed.storage import files
 
 FILES = {
     "config.yaml", "data.json", "environment.json", "history.csv", "history.png", "history.svg",
@@ -255,22 +256,20 @@ def test_a_disk_that_fills_up_costs_the_run_and_nothing_else(tmp_path):
 
 
 def test_too_little_space_is_found_before_training(tmp_path):
-    from beitmed import artifacts
 
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
     with pytest.raises(UserError, match=r"MB are free there.*output_dir"):
-        artifacts.require_space(tmp_path, free * 2)
-    artifacts.require_space(tmp_path, 1)
+        files.require_space(tmp_path, free * 2)
+    files.require_space(tmp_path, 1)
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
-    from beitmed import artifacts
 
     (tmp_path / "x").write_text("old")
     with pytest.raises(OSError) as e:
-        artifacts.write_atomic(tmp_path / "gone" / "x", "new")
+        files.write_atomic(tmp_path / "gone" / "x", "new")
     assert e.value.errno == errno.ENOENT
-    artifacts.write_atomic(tmp_path / "x", "new")
+    files.write_atomic(tmp_path / "x", "new")
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "new"
 

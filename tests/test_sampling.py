@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import REAL_DATA
 
-from beitmed import sampling
+from beitmed.data import sampling
 
 BREAST = np.repeat([0, 1], [147, 399])
 PNEUMONIA = np.repeat([0, 1], [1214, 3494])

@@ -15,7 +15,8 @@ from medmnist.evaluator import getACC, getAUC
 from safetensors.torch import load_file
 from scipy.special import expit, softmax
 
-from beitmed import config, data, medmnist_files, pipeline, sampling
+from beitmed import config, data, pipeline
+from beitmed.data import medmnist_files, sampling
 from beitmed.errors import UserError
 
 TASKS = {"binary-class": "binary", "multi-class": "multiclass",

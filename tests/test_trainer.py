@@ -10,10 +10,11 @@ import torch
 from conftest import resolve
 from transformers import Trainer, TrainingArguments, set_seed
 
-from beitmed import trainer, weights
+from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.model import FreezableBackbone
-from beitmed.pixels import PixelDataset
+from beitmed.model import weights
+from beitmed.model.freezing import FreezableBackbone
+from beitmed.transfer import trainer
 
 N = 24
 

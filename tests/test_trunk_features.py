@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from conftest import FAST, REAL_DATA, beitmed, resolve
 
-from beitmed import data, pipeline, trunk_features
+from beitmed import data, pipeline
 from beitmed.errors import UserError
-from beitmed.feature_store import Store
+from beitmed.storage.store import Store
+from beitmed.transfer import trunk_features
 
 
 def run(folder: Path, *overrides: str) -> Path:

@@ -19,7 +19,7 @@ from hydra import compose, initialize_config_dir
 
 from beitmed import cli, config
 from beitmed.errors import UserError, disk_error
-from beitmed.feature_store import Listed, Store
+from beitmed.storage.store import Listed, Store
 
 _DAY = 86_400
 

@@ -12,25 +12,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from beitmed import (
-    artifacts,
-    data,
-    evaluation,
-    fitted,
-    record,
-    sampling,
-    trainer,
-    transfer,
-    weights,
-)
-from beitmed.artifacts import Run
+from beitmed import data, evaluation, fitted
 from beitmed.baselines import automl, linear, majority, neighbors, resnet_training
 from beitmed.config import Config, with_backbone
-from beitmed.data import Data
+from beitmed.config.method import OtherMethod
+from beitmed.data import Data, sampling
 from beitmed.errors import UserError
-from beitmed.estimates import Estimate
+from beitmed.evaluation.estimates import Estimate
 from beitmed.fitted import Fitted
-from beitmed.method_config import OtherMethod
+from beitmed.model import weights
+from beitmed.runs import artifacts, record
+from beitmed.runs.artifacts import Run
+from beitmed.transfer import fitting, trainer
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +34,7 @@ log = logging.getLogger(__name__)
 Method = Callable[[Config, Data, np.ndarray, Run], Fitted]
 
 METHODS: dict[str, Method] = {
-    "backbone": transfer.fit,
+    "backbone": fitting.fit,
     "majority": majority.fit,
     "pixels_logistic": linear.on_pixels,
     "features_logistic": linear.on_features,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from beitmed import cli
-from beitmed.backbone_config import BackboneConfig
 from beitmed.config import Config
+from beitmed.config.backbone import BackboneConfig
 from beitmed.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def _data(cfg: Config) -> Row:
         return _own_images(cfg, what)
     if cfg.dataset.flag is None:
         return Row(what, "generated", "in memory, at each run")
-    from beitmed import medmnist_files
+    from beitmed.data import medmnist_files
 
     path = medmnist_files.path_of(cfg.dataset.flag, cfg.size, cfg.data)
     try:
@@ -59,7 +59,7 @@ def _own_images(cfg: Config, what: str) -> Row:
 def _weights(backbone: BackboneConfig) -> Row:
     if backbone.random_weights:
         return Row(backbone.name, "random", "in memory, at each run")
-    from beitmed import weights
+    from beitmed.model import weights
 
     try:
         folder = weights.locate(backbone)

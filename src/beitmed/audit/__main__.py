@@ -23,11 +23,12 @@ import json
 import sys
 from pathlib import Path
 
-from beitmed import artifacts, cli, data
+from beitmed import cli, data
 from beitmed.audit import drawn
 from beitmed.audit.findings import KINDS, Audit, Finding
 from beitmed.config import Config
 from beitmed.errors import UserError, disk_error
+from beitmed.storage import files
 
 
 def _strict(arguments: list[str]) -> bool:
@@ -73,9 +74,9 @@ def _write(audit: Audit, folder: Path) -> None:
         else:  # those of an audit of other data would be taken for this one's
             for kind in ("png", "svg"):
                 (folder / f"pairs.{kind}").unlink(missing_ok=True)
-        artifacts.write_atomic(folder / "audit.csv", _table(audit.findings))
+        files.write_atomic(folder / "audit.csv", _table(audit.findings))
         text = json.dumps(audit.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        artifacts.write_atomic(folder / "audit.json", text + "\n")
+        files.write_atomic(folder / "audit.json", text + "\n")
     except OSError as e:
         raise disk_error(e, folder) or e from e
 

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from beitmed import plots
 from beitmed.audit.duplicates import Place
-from beitmed.rows import Rows
+from beitmed.plotting import plots
+from beitmed.storage.rows import Rows
 
 SHOWN = 24  # pairs that a figure holds at most
 _COLUMNS = 4  # pairs side by side

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from beitmed import medmnist_files
 from beitmed.audit import duplicates, near_duplicates, split_checks
 from beitmed.audit.duplicates import Place
 from beitmed.config import Config
-from beitmed.data import Data
+from beitmed.data import Data, medmnist_files
 
 FORMAT = 1  # of audit.json; a reader refuses what it does not know
 #: What a finding can be. `audit.csv` has a row for each, and `strict` counts these rows.

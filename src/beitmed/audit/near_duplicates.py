@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from beitmed.rows import Rows
+from beitmed.storage.rows import Rows
 
 SIDE = 28  # px; larger images are compared as averages of this size
 #: Set by eye on BreastMNIST and PneumoniaMNIST at 28 px, between 207 pairs of the one that show the

@@ -8,7 +8,7 @@ import numpy as np
 
 from beitmed.data import Data
 from beitmed.errors import UserError
-from beitmed.rows import Rows
+from beitmed.storage.rows import Rows
 
 _COPIES = 5  # the matrix, and its standardised copy in float64 while that is made
 _AT_ONCE = 512  # images

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from beitmed.artifacts import Run
 from beitmed.baselines import arrays
 from beitmed.config import Config
+from beitmed.config.method import AutomlMethod
 from beitmed.data import Data
 from beitmed.errors import UserError
 from beitmed.fitted import Fitted
-from beitmed.method_config import AutomlMethod
+from beitmed.runs.artifacts import Run
 
 log = logging.getLogger(__name__)
 _SMALLEST = 1e-7  # probability: forests say 0 and 1, which have no finite logit

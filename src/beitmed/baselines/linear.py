@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from beitmed.artifacts import Run
 from beitmed.baselines import arrays, pooled, selection
 from beitmed.config import Config
+from beitmed.config.method import FeaturesLogisticMethod, LogisticMethod
 from beitmed.data import Data
 from beitmed.fitted import Fitted
-from beitmed.method_config import FeaturesLogisticMethod, LogisticMethod
+from beitmed.runs.artifacts import Run
 
 
 def on_pixels(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fitted:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from beitmed.artifacts import Run
 from beitmed.config import Config
 from beitmed.data import Data, counts
 from beitmed.fitted import Fitted
+from beitmed.runs.artifacts import Run
 
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fitted:

@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from beitmed.artifacts import Run
 from beitmed.baselines import pooled, selection
 from beitmed.config import Config
+from beitmed.config.method import KnnMethod
 from beitmed.data import Data
 from beitmed.fitted import Fitted
-from beitmed.method_config import KnnMethod
+from beitmed.runs.artifacts import Run
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from beitmed import compute, trunk_features, weights
 from beitmed.config import Config
 from beitmed.data import Data
-from beitmed.model import FreezableBackbone
-from beitmed.pixels import PixelDataset
+from beitmed.data.pixels import PixelDataset
+from beitmed.model import compute, weights
+from beitmed.model.freezing import FreezableBackbone
+from beitmed.transfer import trunk_features
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,16 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from beitmed import artifacts, compute, evaluation
-from beitmed.artifacts import Run
+from beitmed import evaluation
 from beitmed.baselines import resnet
 from beitmed.config import Config
+from beitmed.config.method import ResNetMethod
 from beitmed.data import Data, Split
 from beitmed.errors import UserError
 from beitmed.fitted import Fitted, Row
-from beitmed.method_config import ResNetMethod
+from beitmed.model import compute
+from beitmed.runs.artifacts import Run
+from beitmed.storage import files
 
 log = logging.getLogger(__name__)
 _COPIES = 5  # a checkpoint: weights, the best epoch's, Adam's two moments; and the final file
@@ -33,7 +35,7 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fitted:
     """
     training = _Training(cfg, data, indices)
     count = sum(p.numel() for p in training.network.parameters())
-    artifacts.require_space(folder.path, _COPIES * 4 * count)
+    files.require_space(folder.path, _COPIES * 4 * count)
     log.info("%s: training all %s parameters.", cfg.method.name, f"{count:,}")
     training.resume(folder.checkpoints / _CHECKPOINT)
     while training.epoch < training.method.epochs:
@@ -142,7 +144,7 @@ class _Training:
             },
             buffer,
         )  # fmt: skip
-        artifacts.write_atomic(path, buffer.getvalue())
+        files.write_atomic(path, buffer.getvalue())
 
     def resume(self, path: Path) -> None:
         if not path.exists():

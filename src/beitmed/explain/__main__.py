@@ -25,11 +25,13 @@ from typing import Any
 
 import numpy as np
 
-from beitmed import artifacts, cli
+from beitmed import cli
 from beitmed.errors import UserError, disk_error
 from beitmed.explain import explanation, figures
 from beitmed.explain.explanation import Choice
 from beitmed.explain.figures import Explained
+from beitmed.runs import artifacts
+from beitmed.storage import files
 
 
 def write(
@@ -46,12 +48,12 @@ def write(
         names = [f"{explained.split}{index:05d}_{ending}" for index in explained.indices]
         for i, name in enumerate(names):
             figures.one_image(out / name, explained, i)
-        artifacts.write_atomic(out / "attention.npz", _archive(explained))
+        files.write_atomic(out / "attention.npz", _archive(explained))
         text = json.dumps(
             _described(explained, logits, overview, names), indent=2, ensure_ascii=False,
             allow_nan=False,
         )  # fmt: skip
-        artifacts.write_atomic(out / "attention.json", text + "\n")
+        files.write_atomic(out / "attention.json", text + "\n")
     except OSError as e:
         raise disk_error(e, out) or e from e
     return out / "attention.json"

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from beitmed import artifacts, data
-from beitmed.artifacts import Run
+from beitmed import data
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
 from beitmed.explain import figures
 from beitmed.explain.figures import Explained
+from beitmed.runs import artifacts
+from beitmed.runs.artifacts import Run
 
 log = logging.getLogger(__name__)
 MOST_IMAGES = 48  # of one command
@@ -101,8 +102,9 @@ def explain(
 def _read(
     found: _Finished, loaded: Data, choice: Choice, layer: int, indices: np.ndarray, chosen: str
 ) -> tuple[Explained, np.ndarray]:
-    from beitmed import compute, pixels, trained  # torch: seconds, so after the checks
+    from beitmed.data import pixels  # torch: seconds, so after the checks
     from beitmed.explain import attention
+    from beitmed.model import compute, trained
 
     cfg, split = found.cfg, loaded.splits[choice.split]
     top = found.run.path / "top.safetensors"

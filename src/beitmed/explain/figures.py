@@ -22,7 +22,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from beitmed.plots import FULL_WIDTH, STYLE, wrapped, write
+from beitmed.plotting.plots import FULL_WIDTH, STYLE, wrapped, write
 
 _ALPHA = 0.72  # of a map over its image: its brightness, not the image's, must tell
 _MARGIN, _GAP = 0.08, 0.06  # inches

@@ -76,8 +76,8 @@ def _report() -> int:
         print(__doc__)
         return 0
     chosen = options(arguments)
-    from beitmed import finished
     from beitmed.report import sections, write  # matplotlib: a second, after the checks
+    from beitmed.runs import finished
 
     runs, problems = finished.find(chosen.paths)
     for problem in problems:

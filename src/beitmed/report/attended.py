@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from beitmed import artifacts, hub
-from beitmed.backbone_config import BackboneConfig
+from beitmed.config.backbone import BackboneConfig
 from beitmed.errors import UserError
 from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
+from beitmed.model import hub
 from beitmed.report.document import Figure, Section
 from beitmed.report.variants import TestSet
+from beitmed.runs import artifacts
 
 _IMAGES = "each:2"  # of each class
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from beitmed.finished import FinishedRun
 from beitmed.report.variants import method
+from beitmed.runs.finished import FinishedRun
 
 #: Baselines that were published, by method: the name there, and the protocol of its figures.
 _BASELINES: dict[str, tuple[str, dict[str, Any]]] = {

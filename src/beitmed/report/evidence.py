@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from beitmed import comparisons, seeds
-from beitmed.comparisons import Difference
+from beitmed.evaluation import comparisons, seeds
+from beitmed.evaluation.comparisons import Difference
+from beitmed.evaluation.seeds import Summary
 from beitmed.report.document import Interval
 from beitmed.report.variants import TestSet
-from beitmed.seeds import Summary
 
 LEVEL = 0.05  # of a Holm-adjusted p below which two variants are said to differ
 

@@ -19,9 +19,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from beitmed.estimates import Estimate
-from beitmed.intervals import Bools, Floats
-from beitmed.plots import (
+from beitmed.evaluation.estimates import Estimate
+from beitmed.evaluation.intervals import Bools, Floats
+from beitmed.plotting.plots import (
     FPR_LABEL,
     FULL_WIDTH,
     HISTORY_LINES,

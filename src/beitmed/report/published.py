@@ -10,10 +10,10 @@ import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
-from beitmed.finished import FinishedRun
 from beitmed.report import baseline_rows
 from beitmed.report.document import Cell, Column, Interval, Table, text
 from beitmed.report.variants import TestSet, Variant, flatten, letters, method, plainly
+from beitmed.runs.finished import FinishedRun
 
 _PAPER = "Baietti and Carlesso, notebook output"
 _BENCHMARK = "MedMNIST v2 official benchmark"

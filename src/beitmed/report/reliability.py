@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.special import expit
 
-from beitmed.estimates import Estimate
-from beitmed.intervals import Bools, Floats, wilson
-from beitmed.metrics import ECE_BINS
-from beitmed.plots import FULL_WIDTH, WIDTH, case_counts, write
+from beitmed.evaluation.estimates import Estimate
+from beitmed.evaluation.intervals import Bools, Floats, wilson
+from beitmed.evaluation.metrics import ECE_BINS
+from beitmed.plotting.plots import FULL_WIDTH, WIDTH, case_counts, write
 from beitmed.report.layout import (
     COLUMNS,
     EDGE,

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from beitmed.finished import FinishedRun
+from beitmed.evaluation.seeds import Summary
 from beitmed.report import attended, conclusions, drawn, published, seen, tables
 from beitmed.report.document import Curve, Document, Interval, Section
 from beitmed.report.evidence import Evidence, interval
 from beitmed.report.variants import TestSet, Variant, group
-from beitmed.seeds import Summary
+from beitmed.runs.finished import FinishedRun
 
 log = logging.getLogger(__name__)
 _CURVES_SHOWN = 4  # on the page, before a reader chooses

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from beitmed import data, seeds
+from beitmed import data
 from beitmed.audit import duplicates
 from beitmed.config import check
 from beitmed.data import Data
 from beitmed.errors import UserError
-from beitmed.finished import FinishedRun
+from beitmed.evaluation import seeds
 from beitmed.report import drawn
 from beitmed.report.document import Cell, Column, Interval, Section, Table
 from beitmed.report.evidence import interval
 from beitmed.report.variants import TestSet
+from beitmed.runs.finished import FinishedRun
 
 _OLDER = {
     "adapter": "none",

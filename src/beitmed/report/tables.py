@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from beitmed.evaluation.seeds import Summary
 from beitmed.report.document import Cell, Column, Interval, Table, p_value
 from beitmed.report.evidence import Evidence, interval
 from beitmed.report.variants import TestSet
-from beitmed.seeds import Summary
 
 #: metrics.json's names as headings, in a table's order; those of the decision at argmax first.
 _AT_ARGMAX = {

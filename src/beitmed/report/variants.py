@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from beitmed.finished import FinishedRun
-from beitmed.intervals import Bools, Floats
+from beitmed.evaluation.intervals import Bools, Floats
+from beitmed.runs.finished import FinishedRun
 
 #: Keys of a configuration that a variant's name always tells, so that they are not repeated.
 _NAMED = ("dataset", "size", "balanced", "backbone.name", "unfreeze", "seed", "majority_ratio")

@@ -1,0 +1,102 @@
+"""What can be configured of a dataset: MedMNIST's, the synthetic one, or images of one's own."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from beitmed.config.fields import Count, Finite, Ratio, Seed, Strict, Triple, Word
+
+#: "auto" is of `source: folder` only, and until the labels were read: `folder_data.complete`.
+Task = Literal["binary", "multiclass", "ordinal", "multilabel", "auto"]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class Recipe(Strict):
+    """The paper's settings for one dataset with or without balancing."""
+
+    batch_size: Count
+    weight_decay: Finite
+    majority_ratio: Ratio | None
+
+
+class Recipes(Strict):
+    full: Recipe
+    balanced: Recipe | None  # None where there is no such thing as a balanced train split
+
+
+class Columns(Strict):
+    """A table's columns; None: the column of the key's own name, where the table has it."""
+
+    path: Name = "path"
+    label: Name = "label"
+    split: Name | None = None
+    patient: Name | None = None
+
+
+class OwnImages(Strict):
+    """The keys of `source: folder`; see `conf/dataset/folder.yaml` for what they mean."""
+
+    path: Name | None = None
+    image_root: Name | None = None
+    columns: Columns = Columns()
+    separator: Name = "|"
+    none_label: Name | None = None
+    classes: list[Name] | None = None
+    positive_class: str | int | None = None
+    fractions: Triple = Field(default=[0.7, 0.1, 0.2])
+    split_seed: Seed = 0
+    fit: Literal["pad", "crop", "squash"] = "pad"
+    intensity: Literal["dtype", "minmax"] = "dtype"
+    min_side: Count = 28
+    content: str | None = None
+
+    @model_validator(mode="after")
+    def _shares_of_one(self) -> OwnImages:
+        if min(self.fractions) <= 0 or not math.isclose(sum(self.fractions), 1, abs_tol=1e-6):
+            raise ValueError(
+                f"dataset.fractions: found {self.fractions}; allowed: three shares above 0, of "
+                "train, val and test, that sum to 1"
+            )
+        return self
+
+
+class DatasetConfig(OwnImages):
+    name: Word
+    source: Literal["medmnist", "phantom", "folder"]
+    flag: str | None
+    task: Task
+    positive_label: Literal[0, 1] | None
+    phantom_seed: Seed | None = None
+    recipe: Recipes
+
+    @property
+    def synthetic(self) -> bool:
+        return self.source == "phantom"
+
+    @property
+    def own(self) -> bool:
+        """Whether the images are the user's own."""
+        return self.source == "folder"
+
+    @model_validator(mode="after")
+    def _rules(self) -> DatasetConfig:
+        if self.task == "auto" and not self.own:
+            raise ValueError(
+                f"dataset.task: found auto with source {self.source!r}; allowed: binary, "
+                "multiclass, ordinal or multilabel"
+            )
+        # Of own images the labels decide both, once they are read.
+        if not self.own and (self.task == "binary") != (self.positive_label is not None):
+            raise ValueError(
+                f"dataset.positive_label: found {self.positive_label}, but task {self.task} needs "
+                + ("0 or 1" if self.task == "binary" else "null")
+            )
+        if (self.source == "medmnist") != (self.flag is not None):
+            raise ValueError(
+                f"dataset.flag: found {self.flag!r} with source {self.source!r}; a medmnist "
+                "dataset names its flag, such as breastmnist, any other has null"
+            )
+        return self

@@ -1,0 +1,166 @@
+"""What can be configured of a method: a backbone's training, or a baseline. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from beitmed.config.fields import Count, Positive, Strict, Word
+
+#: Keys that a method may or may not read. All read the data, balanced, seed, device and evaluate.
+OPTIONAL = ("backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
+            "train", "export", "cache.dtype")  # fmt: skip
+Key = Literal["backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
+              "train", "export", "cache.dtype"]  # fmt: skip
+_OF_FEATURES = ("backbone", "features", "precision")
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positives = Annotated[list[Positive], Field(min_length=1)]
+
+
+class _Method(Strict):
+    """name: also the run's name. title: in tables; a method that reads `backbone` stands after it.
+
+    reads: which of `OPTIONAL` decide something; the others are refused where they are given.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    name: Word
+    title: str | None
+
+
+class BackboneMethod(_Method):
+    reads = OPTIONAL
+    name: Literal["backbone"]
+
+
+class MajorityMethod(_Method):
+    name: Literal["majority"]
+
+
+class LogisticMethod(_Method):
+    """C: candidates for the inverse of the L2 penalty."""
+
+    name: Literal["pixels_logistic"]
+    C: Positives
+    max_iter: Count
+
+
+class FeaturesLogisticMethod(LogisticMethod):
+    reads = _OF_FEATURES
+    name: Literal["features_logistic"]  # type: ignore[assignment]
+
+
+class KnnMethod(_Method):
+    """k: candidates for the number of neighbours."""
+
+    reads = _OF_FEATURES
+    name: Literal["features_knn"]
+    k: Annotated[list[Count], Field(min_length=1)]
+
+
+class ResNetMethod(_Method):
+    """milestones: shares of the epochs after which the learning rate is multiplied by `decay`."""
+
+    reads = ("precision",)
+    name: Literal["resnet18", "resnet50"]
+    epochs: Count
+    batch_size: Count
+    learning_rate: Positive
+    milestones: list[Share]
+    decay: Annotated[float, Field(gt=0, le=1)]
+
+
+class AutomlMethod(_Method):
+    """time_budget_s: seconds of search, over all labels where an image has several."""
+
+    name: Literal["automl"]
+    time_budget_s: Positive
+
+
+class OtherMethod(_Method):
+    """A baseline from outside the package.
+
+    function: `module.function`, imported by name; its contract is that of `pipeline.METHODS`.
+    reads_keys: which of `OPTIONAL` it reads. options: whatever it wants to know.
+    """
+
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    reads_keys: list[Key] = Field(default_factory=list)
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _own_name(self) -> OtherMethod:
+        if self.name in NAMES:
+            raise ValueError(
+                f"method.name: found {self.name} with a method.function, but that is the name of "
+                "a method of beitmed; give the method a name of its own"
+            )
+        return self
+
+
+_KINDS: dict[str, type[_Method]] = {
+    "backbone": BackboneMethod,
+    "majority": MajorityMethod,
+    "pixels_logistic": LogisticMethod,
+    "features_logistic": FeaturesLogisticMethod,
+    "features_knn": KnnMethod,
+    "resnet18": ResNetMethod,
+    "resnet50": ResNetMethod,
+    "automl": AutomlMethod,
+}
+NAMES = tuple(_KINDS)
+
+
+def _tag(value: Any) -> str:
+    """The kind of a method by its name; one with a function is another's, as an unknown name is."""
+    if isinstance(value, _Method):
+        return type(value).__name__
+    values = value if isinstance(value, Mapping) else {}
+    kind = None if "function" in values else _KINDS.get(str(values.get("name")))
+    return (kind or OtherMethod).__name__
+
+
+Method = Annotated[
+    Annotated[BackboneMethod, Tag("BackboneMethod")]
+    | Annotated[MajorityMethod, Tag("MajorityMethod")]
+    | Annotated[LogisticMethod, Tag("LogisticMethod")]
+    | Annotated[FeaturesLogisticMethod, Tag("FeaturesLogisticMethod")]
+    | Annotated[KnnMethod, Tag("KnnMethod")]
+    | Annotated[ResNetMethod, Tag("ResNetMethod")]
+    | Annotated[AutomlMethod, Tag("AutomlMethod")]
+    | Annotated[OtherMethod, Tag("OtherMethod")],
+    Discriminator(_tag),
+]
+
+
+def reads(values: Any) -> tuple[str, ...]:
+    """Which of `OPTIONAL` a method reads, from plain values of whatever version."""
+    if not isinstance(values, Mapping):
+        return OPTIONAL  # written before there were other methods
+    if "function" in values:
+        return tuple(values.get("reads_keys") or ())
+    kind = _KINDS.get(str(values.get("name")))
+    return OPTIONAL if kind is None else kind.reads
+
+
+def unread(values: Any) -> tuple[str, ...]:
+    """The keys that mean nothing for a method."""
+    used = reads(values)
+    return tuple(key for key in OPTIONAL if key not in used)
+
+
+def given_in_vain(values: Any, overrides: Sequence[str]) -> list[str]:
+    """Of command-line overrides (`key=value`) those that set what the method does not read."""
+    keys = unread(values)
+    return [
+        override
+        for override in overrides
+        if any(
+            (key := override.lstrip("+~").partition("=")[0].partition("@")[0]) == k
+            or key.startswith(f"{k}.")
+            for k in keys
+        )
+    ]

@@ -1,0 +1,5 @@
+"""What a run learns from: splits of images and labels, from MedMNIST's files or one's own."""
+
+from beitmed.data.splits import Data, Split, check_unchanged, complete, counts, load
+
+__all__ = ["Data", "Split", "check_unchanged", "complete", "counts", "load"]

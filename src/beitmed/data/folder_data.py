@@ -1,0 +1,247 @@
+"""One's own images as a dataset: what the configuration leaves open is read off the labels.
+
+`complete` answers what a run must know before it begins (task, classes, positive class, digest of
+the content); `load` converts the images and shares them out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beitmed import config
+from beitmed.config import Config
+from beitmed.data import folder_splits, folder_table, image_rows
+from beitmed.data.folder_table import Image, refuse, shown
+from beitmed.errors import UserError
+from beitmed.storage.rows import Rows, Selected
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """By split: images, labels and which files they are; see `data.Split`."""
+
+    images: dict[str, Rows]
+    labels: dict[str, np.ndarray]
+    files: dict[str, tuple[tuple[str, str, str], ...]]  # name, label, patient or ""
+    class_names: tuple[str, ...]
+    provenance: dict[str, Any]
+
+
+def complete(cfg: Config) -> Config:
+    """The configuration with its task, classes, positive class and content filled in.
+
+    Raises UserError for a path, table, label or file that cannot be used, and for content that is
+    not the recorded one.
+    """
+    shipped = {p.stem for p in (config.conf_dir() / "dataset").glob("*.yaml")} - {"folder"}
+    if cfg.dataset.name in shipped:
+        raise UserError(
+            f"dataset.name: found {cfg.dataset.name}, which is a dataset that is shipped; give "
+            "your images another name"
+        )
+    images = folder_table.read(cfg)
+    classes, task = _classes(cfg, images)
+    changes = {
+        "task": task,
+        "classes": list(classes),
+        "positive_label": _positive(cfg, task, classes),
+        "positive_class": None,
+        "content": _content(images, _digests(cfg, images)),
+    }
+    if cfg.dataset.content not in (None, changes["content"]):
+        raise UserError(
+            f"{cfg.dataset.path}: its files, labels, splits or patients are not those that the "
+            "configuration was made from (dataset.content). Restore them, name the right "
+            "dataset.path, or start a new run with dataset.content=null."
+        )
+    values = cfg.model_dump()
+    completed = config.check({**values, "dataset": {**values["dataset"], **changes}})
+    if (
+        task == "binary"
+        and cfg.dataset.positive_class is None
+        and cfg.dataset.positive_label is None
+    ):
+        log.warning(
+            "Note: the positive class is %r, the second in order; dataset.positive_class=... "
+            "names another.", shown(classes[1]),
+        )  # fmt: skip
+    return completed
+
+
+def load(cfg: Config) -> Loaded:
+    """Read the images of a completed configuration. Raises UserError that names what is wrong."""
+    assert cfg.dataset.classes is not None and cfg.dataset.content is not None
+    images = folder_table.read(cfg)
+    digests = _digests(cfg, images)
+    if _content(images, digests) != cfg.dataset.content:
+        raise UserError(
+            f"{cfg.dataset.path}: its files, labels, splits or patients are not those that the "
+            "run was made from. Restore them, or name the right dataset.path."
+        )
+    names = tuple(cfg.dataset.classes)
+    labels = _labels(cfg, images, names)
+    splits, how = folder_splits.assign(cfg, images, labels, names)
+    # After the splits, which take a second, where this may take an hour.
+    converted = image_rows.rows(cfg, images, digests)
+    members = {name: np.flatnonzero(splits == name) for name in folder_splits.SPLITS}
+    return Loaded(
+        images={name: Selected(converted, chosen) for name, chosen in members.items()},
+        labels={name: labels[chosen] for name, chosen in members.items()},
+        files={
+            name: tuple((shown(images[i].name), images[i].label, images[i].patient or "")
+                        for i in chosen)
+            for name, chosen in members.items()
+        },
+        class_names=names,
+        provenance=_provenance(cfg, images, splits, how, converted.shape),
+    )  # fmt: skip
+
+
+def _provenance(
+    cfg: Config, images: Sequence[Image], splits: np.ndarray, how: str, shape: tuple[int, ...]
+) -> dict[str, Any]:
+    dataset, path = cfg.dataset, Path(cfg.dataset.path or "").expanduser().resolve()
+    known = images[0].patient is not None
+    drawn = how != "given"
+    return {
+        "source": shown(path.name),
+        "own_images": len(images),
+        "sha256": dataset.content,
+        "official": False,
+        "patients": len({image.patient for image in images}) if known else None,
+        "splits": how,
+        "splits_sha256": hashlib.sha256("\n".join(splits.tolist()).encode()).hexdigest(),
+        **({"split_seed": dataset.split_seed, "fractions": dataset.fractions} if drawn else {}),
+        "colour": len(shape) == 4,
+        "fit": dataset.fit,
+        "intensity": dataset.intensity,
+    }
+
+
+@lru_cache(maxsize=1 << 20)  # a sweep's runs read each file once
+def _sha256(file: Path, size: int, changed: int, inode: int) -> str:
+    with file.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _digests(cfg: Config, images: Sequence[Image]) -> list[str]:
+    digests, unreadable = [], False
+    for image in images:
+        try:
+            status = image.file.stat()
+            unreadable = unreadable or status.st_size == 0
+            digests.append(_sha256(image.file, status.st_size, status.st_mtime_ns, status.st_ino))
+        except (OSError, ValueError):  # ValueError: a NUL in a table's path
+            unreadable = True
+    if unreadable:  # then all that is wrong is looked for, to be told at once
+        refuse(
+            cfg, "has images that cannot be used", image_rows.problems(cfg, images),
+            "Correct them, or take them out; nothing was trained.",
+        )  # fmt: skip
+        raise UserError(f"{cfg.dataset.path}: was changed while it was read; run again.")
+    return digests
+
+
+def _content(images: Sequence[Image], digests: Sequence[str]) -> str:
+    """What a result depends on of the files and the table, in order."""
+    digest = hashlib.sha256()
+    for image, sha256 in zip(images, digests, strict=True):
+        row = [shown(image.name), sha256, image.label, image.split, image.patient]
+        digest.update(json.dumps(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _of(cfg: Config, image: Image, several: bool) -> list[str]:
+    """The labels of an image: one, or several or none."""
+    if not several:
+        return [image.label]
+    if image.label == cfg.dataset.none_label:
+        return []
+    return [part.strip() for part in image.label.split(cfg.dataset.separator)]
+
+
+def _classes(cfg: Config, images: Sequence[Image]) -> tuple[tuple[str, ...], str]:
+    dataset, table = cfg.dataset, images[0].where != ""
+    marked = table and any(dataset.separator in image.label for image in images)
+    several = dataset.task == "multilabel" or (dataset.task == "auto" and marked)
+    if several and not table:
+        raise UserError("dataset.task: found multilabel, which needs a table, not class folders")
+    found = {label for image in images for label in _of(cfg, image, several)}
+    numbers = all(label.isdecimal() for label in found)
+    ordered = sorted(found, key=lambda label: (int(label) if numbers else 0, label))
+    classes = tuple(dataset.classes or ordered)
+    _check_known(cfg, images, classes, several)
+    if absent := [shown(c) for c in classes if c not in found]:
+        raise UserError(f"dataset.classes: no image is of {', '.join(absent)}; take it out")
+    task = dataset.task
+    if task == "auto":
+        task = "multilabel" if several else "binary" if len(classes) == 2 else "multiclass"
+    allowed = {"binary": len(classes) == 2, "multilabel": True}.get(task, len(classes) > 2)
+    if len(classes) < 2 or not allowed:
+        raise UserError(
+            f"{dataset.path}: has {len(classes)} classes ({', '.join(map(shown, classes))[:200]}); "
+            + {"binary": "a binary task needs 2", "multilabel": "allowed: 2 or more"}.get(
+                task, "allowed: 2 (task binary) or more (multiclass or ordinal)"
+            )
+        )
+    return classes, task
+
+
+def _check_known(
+    cfg: Config, images: Sequence[Image], classes: Sequence[str], several: bool
+) -> None:
+    if len(set(classes)) < len(classes):
+        raise UserError(f"dataset.classes: found {list(classes)}; allowed: each class once")
+    wrong = {
+        f"{image.where}, {image.name}" if image.where else image.name: "is labelled "
+        + (", ".join(repr(shown(label)) for label in unknown))
+        for image in images
+        if (unknown := [label for label in _of(cfg, image, several) if label not in classes
+                        or not label])
+    }  # fmt: skip
+    names = ", ".join(shown(c) for c in classes[:50])
+    refuse(cfg, "has labels that are no class", wrong, f"Allowed: {names} (dataset.classes).")
+
+
+def _positive(cfg: Config, task: str, classes: Sequence[str]) -> int | None:
+    label, name = cfg.dataset.positive_label, cfg.dataset.positive_class
+    if task != "binary":
+        if label is not None or name is not None:
+            raise UserError(
+                f"dataset.positive_{'label' if name is None else 'class'}: is of two classes only, "
+                f"and these images have {len(classes)} (task {task}); allowed: null"
+            )
+        return None
+    if name is None:
+        return 1 if label is None else label
+    if str(name) not in classes or label not in (None, classes.index(str(name))):
+        beside = "" if label is None else f" beside dataset.positive_label={label}"
+        raise UserError(
+            f"dataset.positive_class: found {name!r}{beside}; allowed: "
+            f"{' or '.join(map(shown, classes))}, in this order 0 and 1"
+        )
+    return classes.index(str(name))
+
+
+def _labels(cfg: Config, images: Sequence[Image], classes: Sequence[str]) -> np.ndarray:
+    """int64 [n], or [n, labels] of 0 and 1."""
+    index = {name: i for i, name in enumerate(classes)}
+    several = cfg.dataset.task == "multilabel"
+    of_each = [[index[label] for label in _of(cfg, image, several)] for image in images]
+    if not several:
+        return np.array(of_each, np.int64)[:, 0]
+    out = np.zeros((len(images), len(classes)), np.int64)
+    for row, chosen in zip(out, of_each, strict=True):
+        row[chosen] = 1
+    return out

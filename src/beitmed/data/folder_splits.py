@@ -1,0 +1,203 @@
+"""Train, validation and test of one's own images: as given, else drawn, with no patient in two.
+
+Drawn by scikit-learn: StratifiedGroupKFold where patients are known, StratifiedShuffleSplit where
+not; what is drawn depends on the seed, and on the order and the labels of the images.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from beitmed.config import Config
+from beitmed.data.folder_table import Image, refuse, shown
+from beitmed.errors import UserError
+
+SPLITS = ("train", "val", "test")
+_ATTEMPTS = 20  # draws, until each class is in each split
+_FOLDS = 20  # at most; a share is so many of so many folds
+
+
+def assign(
+    cfg: Config, images: Sequence[Image], labels: np.ndarray, class_names: Sequence[str]
+) -> tuple[np.ndarray, str]:
+    """The split of each image, and how it came about: "given", or "drawn by patient" or "image".
+
+    labels: int64 [n], or [n, labels] of 0 and 1. Only a missing validation split is drawn from the
+    given train split. Raises UserError that names patients in two splits, and classes that a split
+    has no image of.
+    """
+    splits = np.array([image.split or "" for image in images])
+    known = images[0].patient is not None
+    patients = _patients(images) if known else None
+    given = set(splits.tolist())
+    _check_patients(cfg, images)
+    by = "patient" if known else "image"
+    if given == {""}:
+        return _draw_all(cfg, labels, patients, class_names), f"drawn by {by}"
+    if given in ({"train", "test"}, set(SPLITS)):
+        for name in (s for s in SPLITS if s in given):
+            _check_classes(cfg, labels[splits == name], class_names, name)
+    if given == {"train", "test"}:
+        inside = np.flatnonzero(splits == "train")
+        groups = None if patients is None else patients[inside]
+        train, val, _ = cfg.dataset.fractions
+        drawn = _attempts(
+            cfg, labels[inside], groups, [val / (train + val)], class_names, ("val", "train")
+        )
+        splits[inside[drawn == 0]] = "val"
+        how = f"given; validation drawn from train by {by}"
+    elif given == set(SPLITS):
+        how = "given"
+    else:
+        missing = ", ".join(s for s in SPLITS if s not in given)
+        raise UserError(
+            f"{cfg.dataset.path}: gives no images of the split {missing}; allowed: train and test, "
+            "with val or without, or no splits at all"
+        )
+    return splits, how
+
+
+def _patients(images: Sequence[Image]) -> np.ndarray:
+    return np.unique([image.patient or "" for image in images], return_inverse=True)[1]
+
+
+def _check_patients(cfg: Config, images: Sequence[Image]) -> None:
+    seen: dict[str, dict[str, str]] = defaultdict(dict)
+    for image in images:
+        if image.patient is not None and image.split is not None:
+            seen[image.patient].setdefault(image.split, image.name)
+    problems = {
+        f"patient {patient}": ", ".join(f"{s} ({shown(n)})" for s, n in places.items())
+        for patient, places in seen.items()
+        if len(places) > 1
+    }
+    refuse(
+        cfg, "has patients in two splits", problems,
+        "What is learnt of a patient in one split would be tested in the other: give each patient "
+        "one split, or leave the splits out, and they are drawn by patient.",
+    )  # fmt: skip
+
+
+def _check_classes(cfg: Config, labels: np.ndarray, class_names: Sequence[str], split: str) -> None:
+    there = _present(labels, len(class_names))
+    missing = [shown(name) for c, name in enumerate(class_names) if not there[c]]
+    if missing:
+        raise UserError(
+            f"{cfg.dataset.path}: has no image of class {', '.join(missing)} in {split}; each "
+            "class needs one in each split. Correct the splits or labels, or take the class out."
+        )
+
+
+def _present(labels: np.ndarray, classes: int) -> np.ndarray:
+    if labels.ndim == 2:
+        return labels.sum(axis=0) > 0
+    return np.bincount(labels, minlength=classes) > 0
+
+
+def _draw_all(
+    cfg: Config, labels: np.ndarray, patients: np.ndarray | None, class_names: Sequence[str]
+) -> np.ndarray:
+    train, val, test = cfg.dataset.fractions
+    order = ("test", "val", "train")
+    drawn = _attempts(cfg, labels, patients, [test, val / (train + val)], class_names, order)
+    return np.array(order)[drawn]
+
+
+def _attempts(
+    cfg: Config,
+    labels: np.ndarray,
+    patients: np.ndarray | None,
+    shares: Sequence[float],
+    class_names: Sequence[str],
+    names: Sequence[str],
+) -> np.ndarray:
+    """The number of the part, into `names`, that each image falls into.
+
+    Part i takes shares[i] of what the parts before it left; the last takes the rest.
+    """
+    _check_enough(cfg, labels, patients, class_names, len(names))
+    strata = _strata(labels)
+    for attempt in range(_ATTEMPTS):
+        part = np.full(len(labels), len(shares))
+        left = np.arange(len(labels))
+        seeds = np.random.SeedSequence([cfg.dataset.split_seed, attempt]).generate_state(
+            len(shares)
+        )
+        for i, (share, seed) in enumerate(zip(shares, seeds, strict=True)):
+            groups = None if patients is None else patients[left]
+            taken = _draw(strata[left], groups, share, int(seed))
+            part[left[taken]] = i
+            left = np.setdiff1d(left, left[taken])
+        parts = [labels[part == i] for i in range(len(names))]
+        if all(_present(p, len(class_names)).all() for p in parts):
+            return part
+    for name, p in zip(names, parts, strict=True):
+        _check_classes(cfg, p, class_names, f"{name} after {_ATTEMPTS} draws")
+    raise AssertionError("the last draw lacked a class")
+
+
+def _check_enough(
+    cfg: Config,
+    labels: np.ndarray,
+    patients: np.ndarray | None,
+    class_names: Sequence[str],
+    needed: int,
+) -> None:
+    what = "images" if patients is None else "patients"
+    few = []
+    for c, name in enumerate(class_names):
+        members = np.flatnonzero(labels[:, c] if labels.ndim == 2 else labels == c)
+        n = len(members if patients is None else np.unique(patients[members]))
+        if n < needed:
+            few.append(f"{shown(name)} ({n} {what})")
+    if few:
+        raise UserError(
+            f"{cfg.dataset.path}: too few {what} to draw splits from: {', '.join(few)}; each class "
+            f"needs {needed} or more, one for each split. Add some, or take the class out."
+        )
+
+
+def _strata(labels: np.ndarray) -> np.ndarray:
+    """What is to be shared out evenly: the class; of several labels an image's rarest, or none.
+
+    What fewer than two images have of is taken together.
+    """
+    if labels.ndim == 1:
+        return labels
+    rarity = np.where(labels == 1, labels.sum(axis=0), len(labels) + 1)
+    strata = np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
+    single = np.bincount(strata)[strata] < 2
+    return np.where(single, np.bincount(strata).argmax(), strata)
+
+
+def _draw(strata: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:
+    """The images, sorted, that make up about `share` of all."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+
+    classes, where, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    if groups is None:
+        # A class that is due less than one image gets one.
+        rare = np.flatnonzero(share * counts < 1)
+        rng = np.random.default_rng(seed)
+        taken = [rng.choice(np.flatnonzero(where == c), 1) for c in rare]
+        if len(rare) < len(classes):
+            others = np.flatnonzero(~np.isin(where, rare))
+            n = len(classes) - len(rare)
+            n = min(max(n, round(share * len(others))), len(others) - n)
+            shuffle = StratifiedShuffleSplit(1, test_size=n, random_state=seed)
+            taken.append(others[next(shuffle.split(others, strata[others]))[1]])
+        return np.sort(np.concatenate(taken))
+    most = max(2, min(_FOLDS, len(np.unique(groups)), counts.max()))
+    part = Fraction(share).limit_denominator(int(most)) or Fraction(1, int(most))
+    if part == 1:
+        part = Fraction(int(most) - 1, int(most))
+    folds = StratifiedGroupKFold(part.denominator, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer images of a class than folds
+        drawn = [taken for _, taken in folds.split(strata, strata, groups)]
+    return np.sort(np.concatenate(drawn[: part.numerator]))

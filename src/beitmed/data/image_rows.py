@@ -1,0 +1,142 @@
+"""One's own images, converted once and kept in the cache as rows on disk.
+
+The entry's key is made of the files' digests and of every option that the pixels depend on. All
+files are looked at before any is refused, and nothing is kept where one was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from tqdm import tqdm
+
+from beitmed.config import Config
+from beitmed.data import image_files
+from beitmed.data.folder_table import Image, refuse
+from beitmed.data.image_files import ImageProblem
+from beitmed.errors import UserError
+from beitmed.storage.rows import Rows
+from beitmed.storage.store import Entry, Store, key_of
+
+log = logging.getLogger(__name__)
+_RULES = 1  # of the conversion; more than Pillow's version and the options say
+_BLOCK = 64  # images between two entries of the journal
+_KEEP_FREE = 2_000_000_000  # bytes of the disk that a cache leaves to others
+_ADVICE = "Correct them, or take them out; nothing was trained."
+
+
+def rows(cfg: Config, images: Sequence[Image], digests: Sequence[str]) -> Rows:
+    """uint8 [n, size, size] if all images are grey, else [n, size, size, 3], in this order.
+
+    An image is grey if its three channels are the same after conversion. Raises UserError that
+    names all files that cannot be used, and where the cache is full or cannot be written.
+    """
+    store = Store(Path(cfg.cache.root).expanduser())
+    dataset = cfg.dataset
+    content = {
+        "what": "converted images",
+        "files": hashlib.sha256("\n".join(digests).encode()).hexdigest(),
+        "size": cfg.size, "fit": dataset.fit, "intensity": dataset.intensity,
+        "min_side": dataset.min_side, "rules": _RULES, "pillow": PIL.__version__,
+    }  # fmt: skip
+    colour, grey = (key_of({**content, "channels": n}) for n in (3, 1))
+    with store.lock(colour):
+        entry = store.find(grey) or store.find(colour)
+        if entry is None:
+            _require_space(cfg, store, len(images))
+            entry = _convert(cfg, store, colour, images)
+        if entry.path.name == colour and _all_grey(entry.open()):
+            entry = _collapse(store, grey, entry)
+    return entry.open()
+
+
+def problems(cfg: Config, images: Sequence[Image]) -> dict[str, str]:
+    """What is wrong with each image that cannot be used, by its name."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda image: _read(cfg, image), images)
+        return {_title(i): r for i, r in zip(images, found, strict=True) if isinstance(r, str)}
+
+
+def _title(image: Image) -> str:
+    return f"{image.where}, {image.name}" if image.where else image.name
+
+
+def _read(cfg: Config, image: Image) -> np.ndarray | str:
+    d = cfg.dataset
+    try:
+        return image_files.read(image.file, cfg.size, d.fit, d.intensity, d.min_side)
+    except ImageProblem as e:
+        return str(e)
+
+
+def _convert(cfg: Config, store: Store, key: str, images: Sequence[Image]) -> Entry:
+    shape = (len(images), cfg.size, cfg.size, 3)
+    title = f"{cfg.dataset.name}, {cfg.size} px"
+    log.info("%s: converting %d images into %s, once.", title, len(images), store.root)
+
+    def next_rows(start: int, stop: int) -> np.ndarray:
+        found = list(pool.map(lambda image: _read(cfg, image), images[start:stop]))
+        if any(isinstance(r, str) for r in found):
+            # Those before this block were whole, or it would not have been asked for.
+            refuse(cfg, "has images that cannot be used", problems(cfg, images[start:]), _ADVICE)
+            raise UserError(f"{cfg.dataset.path}: was changed while it was read; run again.")
+        return np.stack([r for r in found if not isinstance(r, str)])
+
+    with (
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        tqdm(total=len(images), unit="image", desc=title, disable=None) as bar,
+    ):
+        try:
+            return store.fill(
+                key, shape, np.dtype(np.uint8), next_rows, _BLOCK, {"title": f"images of {title}"},
+                progress=lambda done: bar.update(done - bar.n),
+            )  # fmt: skip
+        except Exception:
+            shutil.rmtree(store.root / f"{key}.partial", ignore_errors=True)
+            raise
+
+
+def _all_grey(images: Rows) -> bool:
+    for start in range(0, len(images), _BLOCK):
+        block = images[start : start + _BLOCK]
+        if (block[..., :1] != block[..., 1:]).any():
+            return False
+    return True
+
+
+def _collapse(store: Store, key: str, colour: Entry) -> Entry:
+    images = colour.open()
+    grey = store.fill(
+        key, images.shape[:3], images.dtype, lambda a, b: images[a:b][..., 0], _BLOCK,
+        {"title": colour.manifest["title"]}, progress=lambda done: None,
+    )  # fmt: skip
+    store.remove(colour.path)
+    return grey
+
+
+def _require_space(cfg: Config, store: Store, n: int) -> None:
+    needed: Any = n * cfg.size * cfg.size * 3
+    used = sum(entry.size for entry in store.entries())
+    folder = next(p for p in (store.root, *store.root.parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    what = f"{cfg.dataset.path}: its {n:,} images are {needed / 1e9:.2f} GB at {cfg.size} px"
+    if used + needed > cfg.cache.limit_gb * 1e9:
+        raise UserError(
+            f"{what}, which do not fit beside the {used / 1e9:.2f} GB that are in {store.root}: "
+            f"cache.limit_gb is {cfg.cache.limit_gb:g}. Give more, or prune what is there: `python "
+            "-m beitmed.features` shows it."
+        )
+    if needed + _KEEP_FREE > free:
+        raise UserError(
+            f"{what}, which would leave less than 2 GB of the {free / 1e9:.2f} GB that are free "
+            f"at {store.root}. Set cache.root=... to a larger disk, or use a smaller size."
+        )

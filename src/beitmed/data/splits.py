@@ -1,0 +1,158 @@
+"""What a run learns from and is tested on: three splits of images and labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from beitmed.config import Config
+from beitmed.errors import UserError
+from beitmed.storage.rows import Rows
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images uint8 [n, size, size] (grey) or [n, size, size, 3]; those of a large file on disk.
+
+    Labels are int64 [n], or [n, labels] of 0 and 1 where an image has several or none. Of one's
+    own images there is also which file each is: its name, its label and its patient or "".
+    """
+
+    images: np.ndarray | Rows
+    labels: np.ndarray
+    files: tuple[tuple[str, str, str], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """The official splits, in their official order, and where they come from."""
+
+    train: Split
+    val: Split
+    test: Split
+    class_names: tuple[str, ...]  # by label, or by column of labels
+    provenance: dict[str, Any]  # source, digest and whether it is the official one; JSON values
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+
+def counts(labels: np.ndarray, classes: int) -> list[int]:
+    """Images by class, or by label where an image has several (and counts for each)."""
+    if labels.ndim == 2:
+        return labels.sum(axis=0).tolist()
+    return np.bincount(labels, minlength=classes).tolist()
+
+
+def load(cfg: Config) -> Data:
+    """Read, fetch or generate a dataset and check it, for a configuration from `complete`.
+
+    See `medmnist_files`, `phantom` and `folder_data`. Raises UserError that names the file, what
+    is wrong with it and what to do.
+    """
+    read = {"medmnist": _medmnist, "phantom": _phantom, "folder": _folder}
+    data = read[cfg.dataset.source](cfg)
+    return data if cfg.data.limit is None else _limited(data, cfg.data.limit)
+
+
+def complete(cfg: Config) -> Config:
+    """The configuration with what only the data can say: task and classes of one's own images."""
+    if not cfg.dataset.own:
+        return cfg
+    from beitmed.data import folder_data
+
+    return folder_data.complete(cfg)
+
+
+def check_unchanged(cfg: Config, recorded: dict[str, Any]) -> None:
+    """Raise UserError if a finished run's data file is there and is not what it was made from."""
+    from beitmed.data import medmnist_files
+
+    if cfg.dataset.flag is None:  # of own images the content is part of the configuration
+        return
+    path = medmnist_files.path_of(cfg.dataset.flag, cfg.size, cfg.data)
+    if path.is_file() and (md5 := medmnist_files.md5_of(path)) != recorded.get("md5"):
+        raise UserError(
+            f"{path}: has MD5 {md5}, but the finished run of this configuration was made from one "
+            f"with {recorded.get('md5')}. Set name=... to run on the new file, or delete the run's "
+            "folder."
+        )
+
+
+def _medmnist(cfg: Config) -> Data:
+    from beitmed.data import medmnist_files
+
+    assert cfg.dataset.flag is not None
+    file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data)
+    if file.task != cfg.dataset.task:
+        raise UserError(
+            f"dataset.task: found {cfg.dataset.task}, but {cfg.dataset.flag} is {file.task}. Give "
+            f"dataset.task={file.task}, or the dataset.flag that is meant."
+        )
+    arrays = medmnist_files.read(file, cfg.cache)
+    splits = {k: Split(images, labels) for k, (images, labels) in arrays.items()}
+    official = dict(file.info["n_samples"])
+    other = {name: len(split.labels) for name, split in splits.items()} != official
+    sizes = {"official_split_sizes": official} if other else {}
+    return Data(**splits, class_names=file.class_names, provenance={**file.provenance, **sizes})
+
+
+@cache  # a sweep's runs share the pictures, which take seconds to draw; nobody may write to them
+def _generated(size: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    from beitmed.data import phantom
+
+    arrays = phantom.generate(size, seed)
+    for images, labels in arrays.values():
+        images.flags.writeable = labels.flags.writeable = False
+    return arrays
+
+
+def _phantom(cfg: Config) -> Data:
+    from beitmed.data import phantom
+
+    assert cfg.dataset.phantom_seed is not None
+    arrays = _generated(cfg.size, cfg.dataset.phantom_seed)
+    splits = {k: Split(images, labels) for k, (images, labels) in arrays.items()}
+    return Data(
+        **splits,
+        class_names=tuple(phantom.LABELS[i] for i in sorted(phantom.LABELS)),
+        provenance={
+            "source": "beitmed.phantom: generated images, SYNTHETIC",
+            "phantom_seed": cfg.dataset.phantom_seed,
+            "official": False,
+        },
+    )
+
+
+def _folder(cfg: Config) -> Data:
+    from beitmed.data import folder_data
+
+    own = folder_data.load(cfg)
+    splits = {k: Split(images, own.labels[k], own.files[k]) for k, images in own.images.items()}
+    return Data(**splits, class_names=own.class_names, provenance=own.provenance)
+
+
+def _limited(data: Data, limit: int) -> Data:
+    def first_of_each_class(split: Split) -> Split:
+        kept = np.unique(np.concatenate([m[:limit] for m in _members(split.labels)]))
+        files = None if split.files is None else tuple(split.files[i] for i in kept)
+        return Split(split.images[kept], split.labels[kept], files)
+
+    return replace(
+        data,
+        train=first_of_each_class(data.train),
+        val=first_of_each_class(data.val),
+        test=first_of_each_class(data.test),
+        provenance={**data.provenance, "limit_per_class": limit},
+    )
+
+
+def _members(labels: np.ndarray) -> list[np.ndarray]:
+    """The images of each class; of each label, and of none, where an image has several."""
+    if labels.ndim == 1:
+        return [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    return [np.flatnonzero(~labels.any(axis=1)), *(np.flatnonzero(column) for column in labels.T)]

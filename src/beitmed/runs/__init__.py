@@ -1,0 +1,1 @@
+"""Run folders: what stands in one, and finished ones read back."""

@@ -1,0 +1,41 @@
+"""Files that are there whole or not at all, and the space that they need."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from beitmed.errors import UserError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to; flushed to disk and renamed at the end."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as f:
+            os.fsync(f.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file under a temporary name beside it, flush it to disk, then rename it."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def require_space(path: Path, needed: int) -> None:
+    """Raise UserError if the disk that holds `path` has less than `needed` bytes free."""
+    free = shutil.disk_usage(path).free
+    if free < needed:
+        raise UserError(
+            f"{path}: this run writes up to {needed / 1e6:,.0f} MB (checkpoints, the trained "
+            f"layers), but only {free / 1e6:,.0f} MB are free there. Free some space, or set "
+            "output_dir=... to a larger disk."
+        )

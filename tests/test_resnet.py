@@ -66,6 +66,30 @@ def test_what_the_first_stage_sees(size, side):
     assert seen == [(2, 64, side, side)]
 
 
+@pytest.mark.parametrize(("size", "gain"), [(28, 1 / 3), (224, 2)])
+def test_first_weights_are_those_of_the_benchmarks_networks(size, gain):
+    # PyTorch's own: uniform of variance 1 / (3 inputs); torchvision's: normal of 2 / outputs.
+    torch.manual_seed(0)
+    weight = resnet.build("resnet18", size, 1, 2).layer3[1].conv1.weight
+    assert weight.var().item() == pytest.approx(gain / (9 * 256), rel=0.02)
+    assert (weight.abs().max().item() < (9 * 256) ** -0.5) == (size == 28)
+
+
+def test_in_bf16_the_products_are_and_the_loss_is_not(tmp_path):
+    half, loaded = begin(tmp_path, "precision=bf16")
+    whole, _ = begin(tmp_path)
+    half.network.eval(), whole.network.eval()
+    pixels, _ = half._batch(loaded.val, np.arange(4))
+    with torch.inference_mode():
+        rounded, exact = half._scores(pixels), whole._scores(pixels)
+    assert rounded.dtype == torch.float32
+    assert 0 < (rounded - exact).abs().max() < 0.05 * exact.abs().max() + 0.05
+    half.next_epoch()
+    assert np.isfinite(half.history[0]["train_loss"])
+    with pytest.raises(UserError, match=r"precision: found fp16 with method=resnet18"):
+        begin(tmp_path, "precision=fp16")
+
+
 def test_the_learning_rate_falls_after_epochs_50_and_75(tmp_path):
     training, _ = begin(tmp_path, "method.epochs=100", "method.batch_size=128")
     rates = []
@@ -110,7 +134,10 @@ def test_the_scores_are_the_best_epochs_and_a_killed_run_ends_in_the_same(tmp_pa
     best = int(np.argmax(aucs)) + 1
     assert [float(r["epoch"]) for r in history] == [1, 2, 3]
     assert [int(r["step"]) for r in history] == [2, 4, 6]
-    assert json.loads((whole / "model.json").read_text())["best_epoch"] == best
+    described = json.loads((whole / "model.json").read_text())
+    assert described["best_epoch"] == best
+    tested = json.loads((whole / "metrics.json").read_text())["test"]["auc"]["value"]
+    assert (described["last_epoch_test"]["auc"] == tested) == (best == 3)
     rows = [r for r in csv.DictReader((whole / "predictions.csv").open()) if r["split"] == "val"]
     margin = [float(r["logit_1"]) - float(r["logit_0"]) for r in rows]
     labels = [int(r["label"]) for r in rows]

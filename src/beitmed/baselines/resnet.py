@@ -18,6 +18,8 @@ def build(name: str, size: int, channels: int, classes: int) -> nn.Module:
 
     At 28 px the stem of MedMNIST's benchmark code: a 3x3 convolution of stride 1 without max
     pooling, so that the first stage sees 28 x 28; at larger sizes the ordinary 7x7 of stride 2.
+    First weights as there, too: at 28 px PyTorch's own, at larger sizes torchvision's, which are
+    more than twice as large, and so move half as far by a step of Adam.
     As `resnet50` torchvision has v1.5, which strides in the 3x3 convolution, as that code does.
     """
     network: models.ResNet = {"resnet18": models.resnet18, "resnet50": models.resnet50}[name](
@@ -31,7 +33,10 @@ def build(name: str, size: int, channels: int, classes: int) -> nn.Module:
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     if small:
         network.maxpool = nn.Identity()
-    return network
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                module.reset_parameters()
+    return network.to(memory_format=torch.channels_last)  # a tenth faster, on a CPU in bf16
 
 
 def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -47,7 +47,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         tempfile.tempdir = scratch  # whatever is written anywhere goes at the end
         if options.variants:
-            variants(table, Path(scratch))
+            backbone, scale = (TINY[1:], 0.02) if smoke else (LARGE[1:], 1.0)
+            variants(table, Path(scratch), backbone, scale)
         else:
             if options.only in (None, "parts"):
                 totals(table, measure_parts(table, rounds, geometry))

@@ -6,14 +6,15 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import bench_peer
 import numpy as np
 import torch
-from bench_table import EPOCHS, SIZES, Table, configuration, seconds
-from torch.utils.data import DataLoader, Dataset
+from bench_table import EPOCHS, SIZES, Table, configuration, seconds, step_seconds
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from beitmed import config
 from beitmed.data.pixels import PixelDataset
@@ -24,7 +25,9 @@ from beitmed.transfer import trainer, trunk_features
 
 BATCH = 32  # the paper's
 DEPTHS = (0, 1, 2, 5)
-OVERHEAD_PAIRS = 3  # a round; the difference is smaller than what two steps differ by
+PEER_DEPTHS = (0, 5)  # measured; between them each trained layer adds one layer's backward pass
+OVERHEAD_PAIRS, OVERHEAD_STEPS = 3, 20  # a round, of a linear probe, whose steps are short
+PRODUCTS = 5  # of each shape, when the machine's rate is measured
 
 
 class Parts:
@@ -73,8 +76,7 @@ class Parts:
         return elapsed / BATCH
 
     def top_step(self, depth: int) -> float:
-        run = self._our_trainer(depth, 1)
-        return seconds(run.train) / BATCH
+        return step_seconds(self._our_trainer(depth, 1))[0] / BATCH
 
     def bare_steps(self, depth: int, steps: int) -> float:
         """The same steps without the Trainer: forward, backward, clip, AdamW, schedule."""
@@ -82,18 +84,19 @@ class Parts:
         parameters = [p for _, p in network.trained_parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=3e-4, weight_decay=0.01)
         loader = DataLoader(self._stored(depth), batch_size=BATCH)
-        start = time.perf_counter()
-        for _ in range(steps):
+
+        def epoch() -> None:
             for batch in loader:
                 for share, part in trainer.chunks(batch, "cpu"):
                     (network(**part)["loss"] * share).backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
-        return (time.perf_counter() - start) / steps / BATCH
+
+        return statistics.median(seconds(epoch) for _ in range(steps)) / BATCH
 
     def trainer_steps(self, depth: int, steps: int) -> float:
-        return seconds(self._our_trainer(depth, steps).train) / steps / BATCH
+        return statistics.median(step_seconds(self._our_trainer(depth, steps))) / BATCH
 
     def top_eval(self, depth: int = 5) -> float:
         network = self._frozen(depth).eval()
@@ -106,13 +109,13 @@ class Parts:
             self.peer, self.peer_images, None, batch_size=BATCH, max_steps=1,
             precision=self.cfg.precision,
         )  # fmt: skip
-        return seconds(run.train) / BATCH
+        return step_seconds(run)[0] / BATCH
 
-    def peer_eval(self) -> float:
+    def peer_eval(self, images: int = BATCH) -> float:
         self.peer.eval()
-        loader = DataLoader(self.peer_images, batch_size=BATCH)
+        loader = DataLoader(Subset(self.peer_images, range(images)), batch_size=images)
         with torch.no_grad():
-            return seconds(lambda: [self.peer(**batch) for batch in loader]) / BATCH
+            return seconds(lambda: [self.peer(**batch) for batch in loader]) / images
 
     def our_data(self, depth: int = 5) -> float:
         loader = DataLoader(self._stored(depth), batch_size=BATCH)
@@ -144,21 +147,26 @@ class Parts:
         return trunk_features.FeatureDataset(entry.open(), self.labels)
 
 
-def matrix_peak(geometry: config.Geometry) -> float:
-    """GFLOP/s of this machine's best product of the shapes that a layer multiplies."""
+def matrix_rate(geometry: config.Geometry) -> float:
+    """GFLOP/s of this machine at the products of a layer's shapes: of the shape it is best at.
+
+    Each shape is given some time, and the median of its products counts: the one that happened to
+    find an idle machine is nothing that a layer could keep up.
+    """
     rows, hidden, inner = (
         BATCH * tokens_of(geometry),
         geometry.hidden_size,
         geometry.intermediate_size,
     )
-    best = 0.0
+    rates = []
     for k, n in ((hidden, hidden), (hidden, inner), (inner, hidden)):
         a, b = torch.randn(rows, k), torch.randn(n, k)
         torch.nn.functional.linear(a, b)
-        for _ in range(3):
-            elapsed = seconds(lambda a=a, b=b: torch.nn.functional.linear(a, b))
-            best = max(best, 2 * rows * k * n / elapsed / 1e9)
-    return best
+        times = [
+            seconds(lambda a=a, b=b: torch.nn.functional.linear(a, b)) for _ in range(PRODUCTS)
+        ]
+        rates.append(2 * rows * k * n / statistics.median(times) / 1e9)
+    return max(rates)
 
 
 def tokens_of(geometry: config.Geometry) -> int:
@@ -171,31 +179,29 @@ def layer_gflop(geometry: config.Geometry) -> float:
     return (2 * tokens * (4 * hidden**2 + 2 * hidden * inner) + 4 * tokens**2 * hidden) / 1e9
 
 
+def step_gflop(geometry: config.Geometry, rates: list[float]) -> float:
+    """GFLOP of a training step of the top layers for one image, as `model.beit_training` does it.
+
+    rates: drop path's of the trained layers, from below. A backward pass counts as two forward
+    ones; branches that are dropped, gradients for the trunk's output through query, key and value,
+    and the last product of the last layer are not computed.
+    """
+    tokens, hidden, inner = tokens_of(geometry), geometry.hidden_size, geometry.intermediate_size
+    whole = sum(3 * (1 - p) for p in rates) * layer_gflop(geometry)
+    below = (1 - rates[0]) * 3 * 2 * tokens * hidden**2 / 1e9
+    last = (1 - rates[-1]) * 3 * 2 * tokens * hidden * inner / 1e9
+    return whole - below - last
+
+
 def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict[str, float]:
     """Every part once a round, both sides in turn."""
     parts = Parts(overrides)
-    geometry = parts.cfg.backbone.geometry
-    parts.trunk(), parts.top_eval(), parts.peer_eval()  # warm-up
+    few = BATCH // 4
+    parts.trunk(), parts.top_eval(), parts.peer_eval(few)  # warm-up
     lists: dict[str, list[float]] = {}
-
-    def note(name: str, value: float) -> None:
-        lists.setdefault(name, []).append(value)
-
     for _ in range(rounds):
-        note("peak", matrix_peak(geometry))
-        note("trunk", parts.trunk())
-        for lower, upper in ((5, 2), (2, 1), (1, 0)):
-            note(f"extend {lower}-{upper}", parts.extend(lower, upper))
-        for depth in DEPTHS:
-            note(f"peer step {depth}", parts.peer_step(depth))
-            note(f"top step {depth}", parts.top_step(depth))
-            note(f"top eval {depth}", parts.top_eval(depth))
-        note("peer eval", parts.peer_eval())
-        note("our data", parts.our_data())
-        note("peer data", parts.peer_data())
-        for _ in range(OVERHEAD_PAIRS):
-            note("trainer", parts.trainer_steps(1, 2))
-            note("bare", parts.bare_steps(1, 2))
+        for name, value in _round(parts):
+            lists.setdefault(name, []).append(value)
     print(f"\nThe geometry of {parts.cfg.backbone.name}, fp32, seconds an image:")
     names = {
         "trunk": f"trunk pass, {parts.layers - 5} layers, pixels included",
@@ -205,25 +211,56 @@ def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict
     }
     middle = {}
     for name, values in lists.items():
-        if name not in ("peak", "trainer", "bare"):
+        if name not in ("trainer", "bare") and not name.startswith("rate"):
             middle[name] = table.add(names.get(name, name.replace("-", " to ")), values, "s/image")
+    for depth in DEPTHS:
+        low, high = PEER_DEPTHS
+        if depth not in PEER_DEPTHS:
+            share = (depth - low) / (high - low)
+            between = middle[f"peer step {low}"] * (1 - share) + middle[f"peer step {high}"] * share
+            name = f"peer step {depth}"
+            middle[name] = table.add(name, [between], "s/image", "interpolated")
     _shares(table, lists, parts)
     return middle
 
 
+def _round(parts: Parts) -> Iterator[tuple[str, float]]:
+    geometry = parts.cfg.backbone.geometry
+    yield "rate trunk", matrix_rate(geometry)
+    yield "trunk", parts.trunk()
+    for lower, upper in ((5, 2), (2, 1), (1, 0)):
+        yield f"extend {lower}-{upper}", parts.extend(lower, upper)
+    for depth in DEPTHS:
+        if depth in PEER_DEPTHS:
+            yield f"peer step {depth}", parts.peer_step(depth)
+        if depth == max(DEPTHS):
+            yield "rate top step 5", matrix_rate(geometry)
+        yield f"top step {depth}", parts.top_step(depth)
+        yield f"top eval {depth}", parts.top_eval(depth)
+    yield "peer eval", parts.peer_eval()
+    yield "our data", parts.our_data()
+    yield "peer data", parts.peer_data()
+    for _ in range(OVERHEAD_PAIRS):
+        yield "trainer", parts.trainer_steps(0, OVERHEAD_STEPS)
+        yield "bare", parts.bare_steps(0, OVERHEAD_STEPS)
+
+
 def _shares(table: Table, lists: dict[str, list[float]], parts: Parts) -> None:
-    table.add("matrix product peak, the model's own shapes", lists["peak"], "GFLOP/s")
-    layer = layer_gflop(parts.cfg.backbone.geometry)
+    geometry = parts.cfg.backbone.geometry
+    rates = [*lists["rate trunk"], *lists["rate top step 5"]]
+    table.add("matrix products of the model's own shapes", rates, "GFLOP/s")
     drop = parts.cfg.backbone.random.drop_path_rate
-    rates = [drop * i / (parts.layers - 1) for i in range(parts.layers)]
-    # A backward pass counts as two forward ones; what drop path drops is not computed.
-    passes = {"trunk": parts.layers - 5.0, "top step 5": sum(3 * (1 - p) for p in rates[-5:])}
+    drops = [drop * i / (parts.layers - 1) for i in range(parts.layers)]
+    gflop = {
+        "trunk": (parts.layers - 5) * layer_gflop(geometry),
+        "top step 5": step_gflop(geometry, drops[-5:]),
+    }
     for name, what in (("trunk", "trunk pass"), ("top step 5", "top step")):
         shares = [
-            100 * passes[name] * layer / t / peak
-            for t, peak in zip(lists[name], lists["peak"], strict=True)
+            100 * gflop[name] / t / rate
+            for t, rate in zip(lists[name], lists[f"rate {name}"], strict=True)
         ]
-        table.add(f"{what}, share of that peak", shares, "%")
+        table.add(f"{what}, share of the rate measured just before it", shares, "%")
     table.add(
         "data path, share of a top step",
         [100 * d / t for d, t in zip(lists["our data"], lists["top step 5"], strict=True)], "%",

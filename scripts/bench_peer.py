@@ -74,6 +74,7 @@ def trainer(
             disable_tqdm=True,
             remove_unused_columns=False,
             bf16=precision == "bf16",
+            use_cpu=not torch.cuda.is_available(),
             seed=42,
         ),
         train_dataset=train,
@@ -82,16 +83,21 @@ def trainer(
 
 
 def main() -> None:
-    """One whole run of the overrides given; prints its seconds and peak memory as JSON."""
+    """One whole run of the overrides given; prints its seconds and peak memory as JSON.
+
+    With --no-evaluation it ends after training: what it needs most memory for is then over.
+    """
     from hydra import compose, initialize_config_dir
 
     from beitmed import config, data
     from beitmed.model import weights
     from beitmed.runs import environment
 
+    overrides = [a for a in sys.argv[1:] if a != "--no-evaluation"]
+    evaluated = overrides == sys.argv[1:]
     config.register_resolvers()
     with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        cfg = config.resolve(compose("config", overrides=sys.argv[1:]))
+        cfg = config.resolve(compose("config", overrides=overrides))
     loaded = data.load(cfg)
     start = time.perf_counter()
     model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
@@ -100,11 +106,13 @@ def main() -> None:
     splits = {k: Images(s.images, s.labels, processor) for k, s in loaded.splits.items()}
     t = cfg.train
     run = trainer(
-        model, splits["train"], splits["val"], batch_size=t.batch_size, epochs=t.epochs,
-        max_steps=t.max_steps or -1, precision=cfg.precision, learning_rate=t.learning_rate,
+        model, splits["train"], splits["val"] if evaluated else None,
+        batch_size=t.batch_size, epochs=t.epochs, max_steps=t.max_steps or -1,
+        precision=cfg.precision, learning_rate=t.learning_rate,
     )  # fmt: skip
     run.train()
-    run.predict(splits["test"])
+    if evaluated:
+        run.predict(splits["test"])
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     print(

@@ -71,7 +71,7 @@ def memory(table: Table, scratch: Path, overrides: tuple[str, ...], images: list
     name, cache = configuration(*overrides).backbone.name, scratch / "memory"
     ours(scratch / "fill", cache, *few)
     warm = ours(scratch / "warm", cache, *few)["peak_memory_bytes"]
-    plain = peer(scratch, *few)["peak_memory_bytes"]
+    plain = peer(scratch, "--no-evaluation", *few)["peak_memory_bytes"]
     table.add(f"geometry of {name}, batch 32: peer", [plain / 1e9], "GB")
     table.add(f"geometry of {name}, batch 32: beitmed, warm", [warm / 1e9], "GB")
     table.add(f"geometry of {name}: beitmed's share of the peer's", [100 * warm / plain], "%")
@@ -131,28 +131,32 @@ def many(n: int) -> None:
     print(json.dumps({"peak_memory_bytes": peak}))
 
 
-def write_official_form(folder: Path) -> None:
-    """MedMNIST files of the real sizes with generated pixels, for the eight variants."""
+def write_official_form(folder: Path, scale: float) -> None:
+    """MedMNIST files of the real sizes, or of a share of them, with generated pixels."""
     rng = np.random.default_rng(0)
     for name, (train, _, val, test) in SIZES.items():
         for size in (28, 224):
             arrays = {}
-            for split, n in (("train", train), ("val", val), ("test", test)):
+            for split, official in (("train", train), ("val", val), ("test", test)):
+                n = max(8, round(scale * official))
                 labels = (np.arange(n) % 4 > 0).astype(np.uint8)[:, None]
                 small = rng.integers(0, 180, (n, 28, 28), np.uint8) + 50 * labels[:, :, None]
-                scale = size // 28
-                arrays[f"{split}_images"] = small.repeat(scale, 1).repeat(scale, 2)
+                times = size // 28
+                arrays[f"{split}_images"] = small.repeat(times, 1).repeat(times, 2)
                 arrays[f"{split}_labels"] = labels
             suffix = "" if size == 28 else f"_{size}"
             np.savez(folder / f"{name}mnist{suffix}.npz", **arrays)
 
 
-def variants(table: Table, scratch: Path) -> None:
-    """The eight variants in full, bf16, and the peer's time for the same from measured steps."""
-    write_official_form(scratch)
+def variants(table: Table, scratch: Path, backbone: tuple[str, ...], scale: float) -> None:
+    """The eight variants in full, bf16, and the peer's time for the same from whole short runs.
+
+    scale: of the split sizes; below 1 to see that it runs.
+    """
+    write_official_form(scratch, scale)
+    common = (*backbone, "precision=bf16", f"data.root={scratch}", "data.allow_unofficial=true")
     command = [
-        sys.executable, "-m", "beitmed.train", "experiment=paper", "backbone.weights=random",
-        "precision=bf16", f"data.root={scratch}", "data.allow_unofficial=true",
+        sys.executable, "-m", "beitmed.train", "experiment=paper", *common,
         f"cache.root={scratch}/cache",
     ]  # fmt: skip
     start = time.perf_counter()
@@ -161,13 +165,10 @@ def variants(table: Table, scratch: Path) -> None:
         "the paper's eight variants, bf16: beitmed", [time.perf_counter() - start], "s"
     )
     total = 0.0
-    for name, (train, balanced, val, test) in SIZES.items():
-        per_run = peer(
-            scratch, f"dataset={name}", "backbone=beit_large", "backbone.weights=random",
-            "precision=bf16", f"data.root={scratch}", "data.allow_unofficial=true",
-            "train.epochs=1",
-        )["seconds"]  # fmt: skip
+    for name, sizes in SIZES.items():
+        found = peer(scratch, f"dataset={name}", *common, "train.epochs=1")["seconds"]
+        train, balanced, val, test = sizes
         images = train + val + test
-        total += 2 * per_run / images * (EPOCHS * (train + balanced + 2 * val) + 2 * test)
+        total += 2 * found / images * (EPOCHS * (train + balanced + 2 * val) + 2 * test)
     plain = table.add("the paper's eight variants, bf16: peer", [total], "s", "extrapolated")
     table.add("the paper's eight variants, bf16: times faster", [plain / mine], "x", "extrapolated")

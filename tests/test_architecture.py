@@ -41,7 +41,7 @@ CONFINED = {
 }  # fmt: skip
 WITH_TORCH = {"runs.environment", "data.pixels", "model.adapters", "model.compute",
               "model.families", "model.family", "model.freezing", "model.heads",
-              "model.sparse_drop_path", "model.trained", "model.weights", "transfer.trainer",
+              "model.beit_training", "model.trained", "model.weights", "transfer.trainer",
               "transfer.trunk_features", "transfer.fitting", "pipeline", "explain.attention",
               "baselines.pooled", "baselines.resnet", "baselines.resnet_training"}  # fmt: skip
 PACKAGES = ("beitmed", *(f"beitmed.{p.parent.name}" for p in sorted(SOURCE.glob("*/__init__.py"))))

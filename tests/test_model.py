@@ -145,7 +145,7 @@ def test_a_frozen_layer_is_deterministic_while_the_top_has_drop_path(batch):
 
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("images", [1, 2, 6])
-def test_skipping_what_drop_path_drops_is_the_same_function(flags, images, batch):
+def test_what_training_leaves_out_changes_neither_values_nor_gradients(flags, images, batch):
     # For the same random numbers: the values and gradients of transformers' own layers.
     batch = {name: values[:images] for name, values in batch.items()}
     found = []

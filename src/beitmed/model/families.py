@@ -15,9 +15,9 @@ from typing import Any
 import torch
 import transformers as hf
 
+from beitmed.model.beit_training import beit_layer, mean_of_beit_layer
 from beitmed.model.family import Family, Shared, side, submodule
 from beitmed.model.heads import DINOv3ViTForImageClassification, ViTMAEForImageClassification
-from beitmed.model.sparse_drop_path import beit_layer
 
 
 def _position_bias(path: str) -> Callable[[Any], dict[str, torch.Tensor]]:
@@ -35,6 +35,12 @@ def _position_bias(path: str) -> Callable[[Any], dict[str, torch.Tensor]]:
 
 def _beit_layer(layer: Any, tokens: torch.Tensor, shared: Shared, side: int) -> torch.Tensor:
     return beit_layer(layer, tokens, shared.get("position_bias"), (side, side))
+
+
+def _mean_of_beit_layer(
+    layer: Any, tokens: torch.Tensor, shared: Shared, side: int
+) -> torch.Tensor:
+    return mean_of_beit_layer(layer, tokens, shared.get("position_bias"), (side, side))
 
 
 def _data2vec_layer(layer: Any, tokens: torch.Tensor, shared: Shared, side: int) -> torch.Tensor:
@@ -96,6 +102,7 @@ _BEIT = Family(
     pooled=("mean",),
     shared=_position_bias("beit.shared_position_bias"),
     layer=_beit_layer,
+    mean_of_layer=_mean_of_beit_layer,
     processor=hf.BeitImageProcessorPil,
     fixed=_SHARED_BIAS,
     layer_scale="layer_scale_init_value",
@@ -178,7 +185,9 @@ def of(config: Any) -> Family:
     body = _OF_THE_CLS_TOKEN.get(config.model_type)
     if body is None or config.use_mean_pooling:
         return family
-    return replace(family, norm=f"{body}.layernorm", norm_first=True, pooled=("cls",))
+    return replace(
+        family, norm=f"{body}.layernorm", norm_first=True, pooled=("cls",), mean_of_layer=None
+    )
 
 
 def random_config(

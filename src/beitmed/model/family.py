@@ -38,6 +38,8 @@ class Family:
     embed: (model, pixels [n, 3, h, w]) -> tokens [n, prefix + patches, hidden].
     shared: model -> tensors that the frozen part makes once and every layer reads.
     layer: (layer, tokens, shared, side of the image) -> tokens.
+    mean_of_layer: the same -> the mean of the patch tokens [n, hidden], where that is all that is
+        read of the last layer and costs less than its tokens; None where it does not.
     interpolates: whether images of another size than config.image_size are its normal use.
     processor: its image processor where weights are random; a checkpoint brings its own. So are
     fixed, layer_scale: further keys of its configuration, and the one of layer scale's start.
@@ -56,6 +58,7 @@ class Family:
     embed: Callable[[Any, torch.Tensor], torch.Tensor] = _embed
     shared: Callable[[Any], dict[str, torch.Tensor]] = _nothing
     layer: Callable[[Any, torch.Tensor, Shared, int], torch.Tensor] = _plain
+    mean_of_layer: Callable[[Any, torch.Tensor, Shared, int], torch.Tensor] | None = None
     interpolates: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
     layer_scale: str | None = None

@@ -170,13 +170,21 @@ class FreezableBackbone(nn.Module):
         if self.pools:
             return self.family.finish_pooled(self.model, features)
         layers = self.family.layer_list(self.model)[self.first_trained :]
-        return self.family.finish(self.model, self._through(layers, features))
+        if self.family.mean_of_layer is None:
+            return self.family.finish(self.model, self._through(layers, features))
+        tokens = self._through(layers[:-1], features)
+        mean = self.family.mean_of_layer(layers[-1], tokens, self.shared, self._side)
+        return self.family.finish_pooled(self.model, mean)
 
     def _through(self, layers: nn.ModuleList, tokens: torch.Tensor) -> torch.Tensor:
-        shared, side = self.shared, families.side(self.model.config.image_size)
+        shared, side = self.shared, self._side
         for layer in layers:
             tokens = self.family.layer(layer, tokens, shared, side)
         return tokens
+
+    @property
+    def _side(self) -> int:
+        return families.side(self.model.config.image_size)
 
     def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         return ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)

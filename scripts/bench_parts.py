@@ -196,8 +196,7 @@ def step_gflop(geometry: config.Geometry, rates: list[float]) -> float:
 def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict[str, float]:
     """Every part once a round, both sides in turn."""
     parts = Parts(overrides)
-    few = BATCH // 4
-    parts.trunk(), parts.top_eval(), parts.peer_eval(few)  # warm-up
+    parts.peer_eval(BATCH // 4)  # warm-up
     lists: dict[str, list[float]] = {}
     for _ in range(rounds):
         for name, value in _round(parts):

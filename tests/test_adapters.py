@@ -130,7 +130,7 @@ def test_a_run_shares_the_plain_trunks_features_and_exports_a_merged_model(tmp_p
     live = pipeline.run(resolve(*lora, "features=live"))
     np.testing.assert_allclose(rows(cached), rows(live), atol=1e-5)
     assert np.abs(rows(cached) - rows(plain)).max() > 1e-3
-    facts = [json.loads((p / "freezing.json").read_text()) for p in (plain, cached, live)]
+    facts = [json.loads((p / "model.json").read_text()) for p in (plain, cached, live)]
     assert facts[1]["trained_parameters"] == facts[2]["trained_parameters"]
     assert facts[1]["trained_parameters"] < facts[0]["trained_parameters"] / 5
     assert facts[1]["trunk_sha256"] == facts[2]["trunk_sha256"]

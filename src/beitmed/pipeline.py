@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -12,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from beitmed import data, evaluation, fitted
+from beitmed import data, evaluation, fitted, outside
 from beitmed.baselines import automl, linear, majority, neighbors, resnet_training
 from beitmed.config import Config, with_backbone
 from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
-from beitmed.errors import UserError
+from beitmed.data.sampling import Strategy
 from beitmed.evaluation.estimates import Estimate
 from beitmed.fitted import Fitted
 from beitmed.model import weights
@@ -27,9 +26,9 @@ from beitmed.transfer import fitting, trainer
 
 log = logging.getLogger(__name__)
 
-#: The configuration, the splits, which images of "train" to learn from (int64, sorted) and the
-#: run's claimed folder -> scores of the other two splits. A method chooses by the validation split
-#: and nothing by test labels, is seeded before, keeps what it needs to go on in
+#: The configuration, the splits, which images of "train" to learn from (int64, sorted; an index may
+#: repeat) and the run's claimed folder -> scores of the other two splits. A method chooses by the
+#: validation split and nothing by test labels, is seeded before, keeps what it needs to go on in
 #: `folder.checkpoints`, and raises UserError for what the user can put right.
 Method = Callable[[Config, Data, np.ndarray, Run], Fitted]
 
@@ -50,7 +49,7 @@ def run(cfg: Config) -> Path:
 
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
-    method = _method(cfg)
+    method, strategy = _method(cfg), sampling.strategy(cfg.balancing)
     if cfg.reads_backbone:
         cfg = with_backbone(cfg, weights.complete(cfg.backbone))
     cfg = data.complete(cfg)
@@ -62,7 +61,7 @@ def run(cfg: Config) -> Path:
         log.info("%s", folder.path)
         started = time.monotonic()
         loaded = data.load(cfg)
-        indices = _indices(cfg, loaded)
+        indices = _indices(cfg, loaded, strategy)
         record.begin(cfg, folder, loaded, indices)
         trainer.seed_everything(cfg.seed)
         found = fitted.check(method(cfg, loaded, indices, folder), loaded, cfg.method.name)
@@ -78,25 +77,15 @@ def _method(cfg: Config) -> Method:
     """The function of a method's name, or the one from outside the package that it names."""
     if not isinstance(cfg.method, OtherMethod):
         return METHODS[cfg.method.name]
-    module, _, name = cfg.method.function.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as e:
-        raise UserError(
-            f"method.function: {cfg.method.function} cannot be imported ({e}). It is looked for as "
-            "Python does: in the folder that the command is given in, in PYTHONPATH, and among the "
-            "installed packages."
-        ) from e
-    if not callable(found):
-        raise UserError(f"method.function: {cfg.method.function} is no function.")
-    return found
+    return outside.load("method.function", cfg.method.function)
 
 
-def _indices(cfg: Config, loaded: Data) -> np.ndarray:
+def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:
     labels = loaded.train.labels
-    if cfg.majority_ratio is None:
+    if not cfg.balanced:
         return np.arange(len(labels))
-    return sampling.undersample(labels, cfg.majority_ratio, cfg.seed)
+    options = {**cfg.balancing.options, "majority_ratio": cfg.majority_ratio}
+    return strategy(labels, options, cfg.seed)
 
 
 def _test(cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted) -> dict[str, Estimate]:

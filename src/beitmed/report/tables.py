@@ -48,7 +48,12 @@ def variants(evidence: Evidence) -> Table:
     measures = [(name, of) for name, of in _measures(evidence) if of is not None]
     columns = [
         Column("Variant"),
-        Column("Train images", 0, "of the train split, after balancing; of the first seed"),
+        Column(
+            "Train images",
+            0,
+            "of the train split, after balancing; of the first seed; one that balancing repeats "
+            "counts as often",
+        ),
         Column("Seeds", 0),
     ]
     for name, _ in measures:

@@ -51,7 +51,7 @@ def caveats(cfg: Config, data: Data) -> list[str]:
 def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
     """Write what the run stands on; where it goes on, demand that this has not changed.
 
-    indices: of the train images that it learns from, int64, sorted.
+    indices: of the train images that it learns from, int64, sorted; one may repeat.
     """
     classes = len(data.class_names)
     used = counts(data.train.labels[indices], classes)
@@ -68,17 +68,20 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
         "data",
     )
     rows = [[int(i), *_label(data.train.labels[i])] for i in indices]
-    folder.write_csv("train_indices.csv", ["index", *_label_columns(data)], rows)
+    folder.agree_csv("train_indices.csv", ["index", *_label_columns(data)], rows, "training images")
     _write_files(folder, data)
     for said in caveats(cfg, data):
         log.warning("Note: %s.", said)
     by_class = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))
     if cfg.dataset.task == "multilabel":
         by_class += "; an image may have several of these labels, or none"
+    chosen, of = f"{len(rows)}", f"{len(data.train.labels)} images"
+    if (different := len(np.unique(indices))) < len(rows):
+        chosen, of = f"{len(rows)} images, {different} different ones", f"{len(data.train.labels)}"
     log.info(
-        "%s, %d px: training on %d of %d images (%s), validating on %d, testing on %d.",
-        cfg.dataset.name, cfg.size, len(rows), len(data.train.labels), by_class,
-        len(data.val.labels), len(data.test.labels),
+        "%s, %d px: training on %s of %s (%s), validating on %d, testing on %d.",
+        cfg.dataset.name, cfg.size, chosen, of, by_class, len(data.val.labels),
+        len(data.test.labels),
     )  # fmt: skip
 
 
@@ -216,6 +219,7 @@ def _summary(
         "task": cfg.dataset.task,
         "size": cfg.size,
         "balanced": cfg.balanced,
+        **({"balancing": cfg.balancing.name} if cfg.balanced else {}),
         **_method(cfg),
         "seed": cfg.seed,
         "epochs": fitted.history[-1]["epoch"] if fitted.history else None,

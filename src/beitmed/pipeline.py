@@ -17,7 +17,10 @@ from beitmed.config import Config, with_backbone
 from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
 from beitmed.data.sampling import Strategy
+from beitmed.errors import UserError
+from beitmed.evaluation import own_metrics
 from beitmed.evaluation.estimates import Estimate
+from beitmed.evaluation.own_metrics import OwnMetric
 from beitmed.fitted import Fitted
 from beitmed.model import weights
 from beitmed.runs import artifacts, record
@@ -49,7 +52,7 @@ def run(cfg: Config) -> Path:
 
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
-    method, strategy = _method(cfg), sampling.strategy(cfg.balancing)
+    method, strategy, own = _method(cfg), sampling.strategy(cfg.balancing), _own_metrics(cfg)
     if cfg.reads_backbone:
         cfg = with_backbone(cfg, weights.complete(cfg.backbone))
     cfg = data.complete(cfg)
@@ -61,11 +64,12 @@ def run(cfg: Config) -> Path:
         log.info("%s", folder.path)
         started = time.monotonic()
         loaded = data.load(cfg)
+        own_metrics.check(own, len(loaded.class_names), cfg.dataset.task == "multilabel")
         indices = _indices(cfg, loaded, strategy)
         record.begin(cfg, folder, loaded, indices)
         trainer.seed_everything(cfg.seed)
         found = fitted.check(method(cfg, loaded, indices, folder), loaded, cfg.method.name)
-        estimates = _test(cfg, loaded, indices, found)
+        estimates = _test(cfg, loaded, indices, found, own)
         record.finish(cfg, folder, loaded, indices, found, estimates, time.monotonic() - started)
     gc.collect()  # a sweep goes on in this process
     if torch.cuda.is_available():
@@ -80,6 +84,18 @@ def _method(cfg: Config) -> Method:
     return outside.load("method.function", cfg.method.function)
 
 
+def _own_metrics(cfg: Config) -> dict[str, OwnMetric]:
+    for name in filter(evaluation.taken, cfg.evaluate.metrics):
+        raise UserError(
+            f"evaluate.metrics: found {name}, but that is the name of a metric of beitmed; give "
+            "the metric a name of its own"
+        )
+    return {
+        name: outside.load(f"evaluate.metrics.{name}", path)
+        for name, path in cfg.evaluate.metrics.items()
+    }
+
+
 def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:
     labels = loaded.train.labels
     if not cfg.balanced:
@@ -88,7 +104,9 @@ def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:
     return strategy(labels, options, cfg.seed)
 
 
-def _test(cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted) -> dict[str, Estimate]:
+def _test(
+    cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted, own: dict[str, OwnMetric]
+) -> dict[str, Estimate]:
     labels = {name: split.labels for name, split in loaded.splits.items()}
     return evaluation.evaluate(
         cfg.dataset,
@@ -97,4 +115,5 @@ def _test(cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted) -> dict
         class_names=loaded.class_names,
         seed=cfg.seed,
         n_resamples=cfg.evaluate.n_resamples,
+        own=own,
     )

@@ -31,6 +31,8 @@ def caveats(cfg: Config, data: Data) -> list[str]:
         said.append("the user's own images, not a published dataset")
         if data.provenance["patients"] is None and data.provenance["splits"] != "given":
             said.append("splits drawn by image: those of one patient may be in several")
+    elif cfg.dataset.classes is not None:
+        said.append("the user's own file, not a published dataset")
     elif not data.provenance["official"]:
         said.append("data file is not the official one")
     if "official_split_sizes" in data.provenance:
@@ -152,7 +154,7 @@ def finish(
     folder.write_json("environment.json", environment.describe(seconds))
     folder.finish(_summary(cfg, folder, data, indices, fitted, estimates))
     log.info("Test, %s:", _whose(cfg, data))
-    for name in evaluation.HEADLINES[cfg.dataset.task]:
+    for name in (*evaluation.HEADLINES[cfg.dataset.task], *cfg.evaluate.metrics):
         log.info("  %-18s %s", name, text(estimates[name]))
     log.info("metrics:  %s", folder.path / "metrics.json")
     log.info("ROC plot: %s", folder.path / "roc.png")

@@ -13,7 +13,7 @@ SOURCE = Path(beitmed.__file__).parent
 # folder modules import one another, but never in a circle.
 LAYERS = [
     {"errors"},
-    {"config"},
+    {"config", "outside"},
     {"cli", "evaluation", "storage"},
     {"data", "plotting"},
     {"fitted", "model"},

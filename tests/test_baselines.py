@@ -10,7 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import beitmed, medmnist_arrays, resolve
+from conftest import medmnist_arrays, resolve
 from safetensors.numpy import load_file
 from scipy.special import expit, softmax
 from sklearn.dummy import DummyClassifier
@@ -284,51 +284,6 @@ def test_a_wrong_setting_is_named(overrides, said):
         resolve(*overrides)
     for part in said:
         assert part in str(e.value)
-
-
-OUTSIDE = """
-import numpy as np
-from beitmed.fitted import Fitted
-
-def fit(cfg, data, indices, folder):
-    def logits(split):
-        mean = split.images.reshape(len(split.labels), -1).mean(axis=1)
-        score = cfg.method.options["sign"] * (mean - 100.0)
-        return np.column_stack([-score, score])
-    return Fitted({"val": logits(data.val), "test": logits(data.test)}, description={"own": True})
-
-def wrong(cfg, data, indices, folder):
-    return Fitted({"val": np.zeros((3, 2)), "test": np.zeros((3, 2))})
-"""
-
-
-def test_a_method_from_outside_the_package_is_a_module_and_a_yaml(tmp_path, monkeypatch):
-    (tmp_path / "brightness.py").write_text(OUTSIDE)
-    (tmp_path / "myconf" / "method").mkdir(parents=True)
-    (tmp_path / "myconf" / "method" / "brightness.yaml").write_text(
-        "name: brightness\ntitle: mean brightness\nfunction: brightness.fit\noptions: {sign: 1}\n"
-    )
-    done = beitmed("-m", "--config-dir", "myconf", *SMALL[:3], "method=brightness,majority",
-                   "unfreeze=1", cwd=tmp_path)  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    # In a sweep over methods a key that some of them may read is no mistake; alone it is one.
-    assert done.stdout.count("Note: ignored: unfreeze=1") == 2
-    found = finished.find([tmp_path / "outputs"])[0]
-    assert len(found) == 2
-    [run] = [run for run in found if variants.method(run) == "brightness"]
-    assert variants.short_name(run) == "mean brightness (28)"
-    assert run.model["own"] is True
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UserError, match=r"brightness\.gone cannot be imported"):
-        pipeline.run(resolve_outside("brightness.gone", tmp_path))
-    with pytest.raises(UserError, match=r"shape and type \(\(3, 2\)"):
-        pipeline.run(resolve_outside("brightness.wrong", tmp_path))
-
-
-def resolve_outside(function: str, folder: Path) -> config.Config:
-    values = resolve(*SMALL, f"output_dir={folder}/other").model_dump()
-    method = {"name": "own", "title": None, "function": function}
-    return config.check(values | {"method": method})
 
 
 def test_a_missing_automl_says_what_to_install(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from beitmed.errors import UserError
 CONF = config.conf_dir()
 GROUPS = {
     group: sorted(p.stem for p in (CONF / group).glob("*.yaml"))
-    for group in ("dataset", "method", "backbone", "experiment")
+    for group in ("dataset", "method", "backbone", "balancing", "experiment")
 }
 
 
@@ -43,8 +43,9 @@ def test_dataset_and_balance_alone_select_the_papers_recipe(
     "override", [f"{group}={name}" for group, names in GROUPS.items() for name in names]
 )
 def test_every_shipped_yaml_composes_to_a_valid_configuration(override):
-    checkpoint = ["backbone.weights=owner/model"] if override == "backbone=auto" else []
-    assert isinstance(resolve(override, *checkpoint), config.Config)
+    needed = {"backbone=auto": ["backbone.weights=owner/model"]}
+    more = ["balanced=true"] if override.startswith("balancing=") else needed.get(override, [])
+    assert isinstance(resolve(override, *more), config.Config)
 
 
 def test_an_experiment_changes_values_and_the_command_line_wins_over_it():

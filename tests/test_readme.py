@@ -75,6 +75,8 @@ def test_the_command_does_what_the_readme_says(command, tmp_path, environment, p
         appended = [*appended, f"data.root={paper_data}"]
     if "dataset=folder" in command:
         _own_images(tmp_path)
+    if "--config-dir" in command:
+        _own_files(tmp_path)
     if "bench" in command:
         appended = [*appended, f"--csv={tmp_path}/benchmark.csv"]
     if "quickstart" in command:
@@ -104,6 +106,15 @@ def _own_images(folder: Path) -> None:
     (folder / "images.csv").write_text("\n".join(rows))
 
 
+def _own_files(folder: Path) -> None:
+    """The files that the README shows, each of which names its path in its first line."""
+    shown = re.findall(r"```(?:yaml|python)\n# (\S+)\n(.*?)```", README, re.DOTALL)
+    assert len(shown) == 2
+    for name, content in shown:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
 def _finished_run(folder: Path) -> None:
     done = beitmed(*FAST, "name=my-run", "cache.root=cache", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -122,6 +133,8 @@ def _expected_runs(command: str) -> set[str]:
             for size in (28, 224)
             for balance in ("full", "balanced")
         }
+    if "--config-dir" in command:
+        return {f"breast_28_equal_{tiny}"}
     if "dataset=folder" in command:
         return {f"folder_224_full_{tiny}"}
     if "method=" in command:
@@ -157,7 +170,7 @@ def test_the_keys_and_defaults_of_the_readme_exist():
     }
     assert keys - {"experiment"} <= set(cfg)
     assert {"dataset", "size", "unfreeze", "trunk_mode", "seed"} <= keys
-    for group in ("dataset", "backbone", "method", "experiment"):
+    for group in ("dataset", "backbone", "method", "balancing", "experiment"):
         [row] = [line for line in table.splitlines() if line.startswith(f"| `{group}` |")]
         named = set(re.findall(r"`([a-z0-9_]+)`", row.split("|")[2]))
         assert named == {p.stem for p in (config.conf_dir() / group).glob("*.yaml")}

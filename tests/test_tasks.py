@@ -121,7 +121,7 @@ def test_a_limit_keeps_images_of_each_label_and_of_none(tmp_path):
 
 def test_every_class_is_balanced_against_the_smallest():
     labels = np.repeat(np.arange(9), [9, 30, 12, 50, 8, 8, 100, 20, 17])
-    kept = np.bincount(labels[sampling.undersample(labels, 1.0, 42)])
+    kept = np.bincount(labels[sampling.undersample(labels, {"majority_ratio": 1.0}, 42)])
     assert kept.tolist() == [8] * 9
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import logging
 import time
 from collections.abc import Callable
@@ -12,13 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from beitmed import data, evaluation, fitted
+from beitmed import data, evaluation, fitted, outside
 from beitmed.baselines import automl, linear, majority, neighbors, resnet_training
 from beitmed.config import Config, with_backbone
 from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
+from beitmed.data.sampling import Strategy
 from beitmed.errors import UserError
+from beitmed.evaluation import own_metrics
 from beitmed.evaluation.estimates import Estimate
+from beitmed.evaluation.own_metrics import OwnMetric
 from beitmed.fitted import Fitted
 from beitmed.model import weights
 from beitmed.runs import artifacts, record
@@ -27,9 +29,9 @@ from beitmed.transfer import fitting, trainer
 
 log = logging.getLogger(__name__)
 
-#: The configuration, the splits, which images of "train" to learn from (int64, sorted) and the
-#: run's claimed folder -> scores of the other two splits. A method chooses by the validation split
-#: and nothing by test labels, is seeded before, keeps what it needs to go on in
+#: The configuration, the splits, which images of "train" to learn from (int64, sorted; an index may
+#: repeat) and the run's claimed folder -> scores of the other two splits. A method chooses by the
+#: validation split and nothing by test labels, is seeded before, keeps what it needs to go on in
 #: `folder.checkpoints`, and raises UserError for what the user can put right.
 Method = Callable[[Config, Data, np.ndarray, Run], Fitted]
 
@@ -50,7 +52,7 @@ def run(cfg: Config) -> Path:
 
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
-    method = _method(cfg)
+    method, strategy, own = _method(cfg), sampling.strategy(cfg.balancing), _own_metrics(cfg)
     if cfg.reads_backbone:
         cfg = with_backbone(cfg, weights.complete(cfg.backbone))
     cfg = data.complete(cfg)
@@ -62,11 +64,12 @@ def run(cfg: Config) -> Path:
         log.info("%s", folder.path)
         started = time.monotonic()
         loaded = data.load(cfg)
-        indices = _indices(cfg, loaded)
+        own_metrics.check(own, len(loaded.class_names), cfg.dataset.task == "multilabel")
+        indices = _indices(cfg, loaded, strategy)
         record.begin(cfg, folder, loaded, indices)
         trainer.seed_everything(cfg.seed)
         found = fitted.check(method(cfg, loaded, indices, folder), loaded, cfg.method.name)
-        estimates = _test(cfg, loaded, indices, found)
+        estimates = _test(cfg, loaded, indices, found, own)
         record.finish(cfg, folder, loaded, indices, found, estimates, time.monotonic() - started)
     gc.collect()  # a sweep goes on in this process
     if torch.cuda.is_available():
@@ -78,28 +81,32 @@ def _method(cfg: Config) -> Method:
     """The function of a method's name, or the one from outside the package that it names."""
     if not isinstance(cfg.method, OtherMethod):
         return METHODS[cfg.method.name]
-    module, _, name = cfg.method.function.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as e:
+    return outside.load("method.function", cfg.method.function)
+
+
+def _own_metrics(cfg: Config) -> dict[str, OwnMetric]:
+    for name in filter(evaluation.taken, cfg.evaluate.metrics):
         raise UserError(
-            f"method.function: {cfg.method.function} cannot be imported ({e}). It is looked for as "
-            "Python does: in the folder that the command is given in, in PYTHONPATH, and among the "
-            "installed packages."
-        ) from e
-    if not callable(found):
-        raise UserError(f"method.function: {cfg.method.function} is no function.")
-    return found
+            f"evaluate.metrics: found {name}, but that is the name of a metric of beitmed; give "
+            "the metric a name of its own"
+        )
+    return {
+        name: outside.load(f"evaluate.metrics.{name}", path)
+        for name, path in cfg.evaluate.metrics.items()
+    }
 
 
-def _indices(cfg: Config, loaded: Data) -> np.ndarray:
+def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:
     labels = loaded.train.labels
-    if cfg.majority_ratio is None:
+    if not cfg.balanced:
         return np.arange(len(labels))
-    return sampling.undersample(labels, cfg.majority_ratio, cfg.seed)
+    options = {**cfg.balancing.options, "majority_ratio": cfg.majority_ratio}
+    return strategy(labels, options, cfg.seed)
 
 
-def _test(cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted) -> dict[str, Estimate]:
+def _test(
+    cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted, own: dict[str, OwnMetric]
+) -> dict[str, Estimate]:
     labels = {name: split.labels for name, split in loaded.splits.items()}
     return evaluation.evaluate(
         cfg.dataset,
@@ -108,4 +115,5 @@ def _test(cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted) -> dict
         class_names=loaded.class_names,
         seed=cfg.seed,
         n_resamples=cfg.evaluate.n_resamples,
+        own=own,
     )

@@ -37,11 +37,13 @@ def _data(cfg: Config) -> Row:
 
     path = medmnist_files.path_of(cfg.dataset.flag, cfg.size, cfg.data)
     try:
-        file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data)
+        entry = medmnist_files.entry_of(cfg.dataset)
+        file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data, entry)
         medmnist_files.read(file, cfg.cache)
     except UserError as e:
         return Row(what, "damaged" if path.is_file() else "missing", str(path), str(e))
     kind = "official" if file.official else "accepted, not the official file"
+    kind = kind if cfg.dataset.classes is None else "a file of your own"
     return Row(what, f"there, {kind}", _with_size(path))
 
 

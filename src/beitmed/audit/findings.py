@@ -51,7 +51,7 @@ class Audit:
         self.cfg, self.data = cfg, data
         self.official = None
         if cfg.dataset.flag is not None:
-            self.official = medmnist_files.info(cfg.dataset.flag)["n_samples"]
+            self.official = medmnist_files.entry_of(cfg.dataset).get("n_samples")
         self.shares = split_checks.class_shares(data)
         self.shifts = split_checks.class_shifts(data)
         self.duplicates = duplicates.find(data.splits)

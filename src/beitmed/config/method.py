@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from beitmed.config.fields import Count, Positive, Strict, Word
+from beitmed.config.fields import Count, FunctionPath, Positive, Strict, Word
 
 #: Keys that a method may or may not read. All read the data, balanced, seed, device and evaluate.
 OPTIONAL = ("backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
@@ -87,7 +87,7 @@ class OtherMethod(_Method):
     reads_keys: which of `OPTIONAL` it reads. options: whatever it wants to know.
     """
 
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    function: FunctionPath
     reads_keys: list[Key] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -154,7 +154,11 @@ def unread(values: Any) -> tuple[str, ...]:
 
 def given_in_vain(values: Any, overrides: Sequence[str]) -> list[str]:
     """Of command-line overrides (`key=value`) those that set what the method does not read."""
-    keys = unread(values)
+    return setting(unread(values), overrides)
+
+
+def setting(keys: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Of command-line overrides (`key=value`) those that set one of the keys, or a part of it."""
     return [
         override
         for override in overrides

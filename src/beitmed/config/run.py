@@ -19,13 +19,22 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 
-from beitmed.config import key_errors
+from beitmed.config import balancing, key_errors
 from beitmed.config.backbone import BackboneConfig
+from beitmed.config.balancing import BalancingConfig
 from beitmed.config.dataset import DatasetConfig, OwnImages
+from beitmed.config.evaluate import EvaluateConfig
 from beitmed.config.fields import Count, Finite, Momentum, NonNegative, Positive, Ratio, Seed, Word
 from beitmed.config.fields import Strict as _Strict
 from beitmed.config.lora import LoraConfig
-from beitmed.config.method import BackboneMethod, Method, ResNetMethod, given_in_vain, unread
+from beitmed.config.method import (
+    BackboneMethod,
+    Method,
+    ResNetMethod,
+    given_in_vain,
+    setting,
+    unread,
+)
 from beitmed.errors import UserError
 
 Size = Literal[28, 64, 128, 224]
@@ -44,10 +53,6 @@ class TrainConfig(_Strict):
     adam_beta1: Momentum
     adam_beta2: Momentum
     adam_epsilon: Positive
-
-
-class EvaluateConfig(_Strict):
-    n_resamples: Annotated[int, Field(ge=100)]
 
 
 class DataConfig(_Strict):
@@ -82,6 +87,7 @@ class Config(_Strict):
     device: Literal["auto", "cpu", "cuda"]
     seed: Seed
     majority_ratio: Ratio | None
+    balancing: BalancingConfig = BalancingConfig()
     method: Method = BackboneMethod(name="backbone", title=None)  # as before there were others
     train: TrainConfig
     evaluate: EvaluateConfig
@@ -146,21 +152,11 @@ class Config(_Strict):
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Config:
-        if self.balanced and self.dataset.task == "multilabel":
-            raise ValueError(
-                "balanced: found true with a multilabel dataset, where an image has several labels "
-                "and undersampling one class undersamples others; use balanced=false"
-            )
-        if not self.balanced and self.majority_ratio is not None:
-            raise ValueError(
-                f"majority_ratio: found {self.majority_ratio} with balanced=false; it says how "
-                "to balance, so set balanced=true, or majority_ratio=null"
-            )
-        if self.balanced and self.majority_ratio is None:
-            raise ValueError(
-                "majority_ratio: found null with balanced=true; give the number of majority "
-                "images kept per minority image (1.0 or more), or set balanced=false"
-            )
+        wrong = balancing.contradiction(
+            self.balanced, self.majority_ratio, self.dataset.task, self.balancing
+        )
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
 
@@ -207,6 +203,11 @@ def without_locations(values: Any) -> dict[str, Any]:
     if kept.get("adapter", "none") == "none":  # then its settings decide nothing
         kept.pop("adapter", None)
         kept.pop("lora", None)
+    if not balancing.decides(kept):
+        kept.pop("balancing", None)
+    evaluate = kept.get("evaluate")
+    if isinstance(evaluate, dict) and not evaluate.get("metrics"):
+        evaluate.pop("metrics", None)
     return kept
 
 
@@ -215,7 +216,9 @@ def run_name(cfg: Config) -> str:
     if cfg.name is not None:
         return cfg.name
     digest = hashlib.sha256(json.dumps(identity(cfg), sort_keys=True).encode()).hexdigest()[:8]
-    balance = "balanced" if cfg.balanced else "full"
+    balance = "full"
+    if cfg.balanced:
+        balance = "balanced" if cfg.balancing.papers else cfg.balancing.name
     if cfg.trains_backbone:
         depth = "all" if cfg.unfreeze == "all" else f"top{cfg.unfreeze}"
         model = f"{cfg.backbone.name}_{depth}"
@@ -234,6 +237,11 @@ def check_given(cfg: Config, overrides: Sequence[str]) -> None:
             f"{', '.join(vain)}: found with method={cfg.method.name}, which does not read "
             f"{'it' if len(vain) == 1 else 'them'}; leave out what does not apply (the method's "
             f"own settings: {_own_settings(cfg)}), or set method=backbone."
+        )
+    if not cfg.balanced and (vain := setting(["balancing"], overrides)):
+        raise UserError(
+            f"{', '.join(vain)}: found with balanced=false, which balances nothing; set "
+            "balanced=true, or leave it out."
         )
 
 

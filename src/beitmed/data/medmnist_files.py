@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from beitmed.config import CacheConfig, DataConfig
-from beitmed.config.dataset import Task
+from beitmed.config.dataset import DatasetConfig, Task
 from beitmed.errors import UserError, disk_error
 from beitmed.storage import npz_rows
 from beitmed.storage.rows import Rows
@@ -43,11 +43,16 @@ class MedMNISTFile:
     md5: str
     official: bool
     size: int
-    info: Mapping[str, Any]  # the `medmnist` package's entry for this dataset
+    info: Mapping[str, Any]  # what `entry_of` its dataset gives
 
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.info["label"][str(i)] for i in range(len(self.info["label"])))
+
+    @property
+    def own(self) -> bool:
+        """Whether it is the user's own, of which MedMNIST knows nothing."""
+        return "n_samples" not in self.info
 
     @property
     def task(self) -> Task:
@@ -60,12 +65,45 @@ class MedMNISTFile:
 
 def info(flag: str) -> Mapping[str, Any]:
     """The `medmnist` package's entry for a 2D dataset: url, MD5, n_samples, label, task, ..."""
+    flat = _known()
+    if flag not in flat:
+        raise UserError(
+            f"dataset.flag: found {flag!r}; allowed: {', '.join(sorted(flat))}, or, for a file of "
+            "your own of MedMNIST's form, give dataset.classes, the names of its labels 0, 1, ..."
+        )
+    return flat[flag]
+
+
+def _known() -> dict[str, Mapping[str, Any]]:
     from medmnist import INFO
 
-    flat = {name: entry for name, entry in INFO.items() if "3D" not in entry["python_class"]}
-    if flag not in flat:
-        raise UserError(f"dataset.flag: found {flag!r}; allowed: {', '.join(sorted(flat))}")
-    return flat[flag]
+    return {name: entry for name, entry in INFO.items() if "3D" not in entry["python_class"]}
+
+
+def entry_of(dataset: DatasetConfig) -> Mapping[str, Any]:
+    """The `medmnist` package's entry; of a file of the user's own only its task and labels.
+
+    Such a file's flag is its own name, and `dataset.classes` name its labels.
+    """
+    assert dataset.flag is not None
+    if dataset.classes is None:
+        return info(dataset.flag)
+    if dataset.flag in _known():
+        raise UserError(
+            f"dataset.classes: found with dataset.flag={dataset.flag}, whose classes MedMNIST "
+            "names; leave them out, or give a file of your own a flag of its own"
+        )
+    count = len(dataset.classes)
+    if count < 2 or (dataset.task == "binary" and count != 2) or len({*dataset.classes}) < count:
+        raise UserError(
+            f"dataset.classes: found {', '.join(dataset.classes)} with task {dataset.task}; "
+            "allowed: a name of its own for each label, two for a binary task, else two or more"
+        )
+    tasks = {task: name for name, task in _TASKS.items()}
+    return {
+        "task": tasks[dataset.task],
+        "label": {str(i): name for i, name in enumerate(dataset.classes)},
+    }
 
 
 def path_of(flag: str, size: int, data: DataConfig) -> Path:
@@ -81,18 +119,28 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(f, "md5").hexdigest()
 
 
-def locate(flag: str, size: int, data: DataConfig) -> MedMNISTFile:
-    """Find the file in `data.root`, fetch it if it is missing, and check its MD5."""
-    entry = info(flag)
+def locate(
+    flag: str, size: int, data: DataConfig, entry: Mapping[str, Any] | None = None
+) -> MedMNISTFile:
+    """Find the file in `data.root`, fetch it if it is missing, and check its MD5.
+
+    entry: from `entry_of`. A file of the user's own has no MD5 to check, and is not fetched.
+    """
+    entry = entry or info(flag)
     path = path_of(flag, size, data)
     if not path.is_file():
+        if "n_samples" not in entry:
+            raise UserError(
+                f"{path}: no such file. Put the dataset's file there, or name its folder by "
+                "data.root=..."
+            )
         _fetch(path, entry, size, data)
-    official_md5 = entry[f"MD5{_suffix(size)}"]
+    official_md5 = entry.get(f"MD5{_suffix(size)}")
     try:
         md5 = md5_of(path)
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror}).") from e
-    if md5 != official_md5 and not data.allow_unofficial:
+    if official_md5 not in (None, md5) and not data.allow_unofficial:
         raise UserError(
             f"{path}: its MD5 is {md5}, the official file's is {official_md5}: it is damaged or "
             "not MedMNIST's own. Delete it and run again to fetch the official one, or, if the "
@@ -213,8 +261,11 @@ def _large(
 def _check_images(
     file: MedMNISTFile, split: str, images: np.ndarray | Rows | npz_rows.Header, n_labels: int
 ) -> None:
-    colour = (3,) if file.info["n_channels"] == 3 else ()
-    official = (file.info["n_samples"][split], file.size, file.size, *colour)
+    if file.own:  # any number of images, grey or in colour
+        colour, count = len(images.shape) == 4, images.shape[:1]
+    else:
+        colour, count = file.info["n_channels"] == 3, (file.info["n_samples"][split],)
+    official = (*count, file.size, file.size, *([3] if colour else []))
     form = images.shape[1:] == official[1:] and images.dtype == np.uint8
     n = images.shape[0] if form else 0
     if not form or (file.official and n != official[0]) or n == 0:
@@ -227,7 +278,7 @@ def _check_images(
         _refuse(
             file,
             f"has {split}_images of shape {images.shape}, but {n_labels} rows of {split}_labels",
-            f"one for the other; the official file has images of shape {official}",
+            f"one for the other; images of shape {official} are expected",
         )
 
 
@@ -258,7 +309,8 @@ def _check_labels(file: MedMNISTFile, split: str, labels: np.ndarray, n: int) ->
 
 
 def _refuse(file: MedMNISTFile, found: str, allowed: str) -> NoReturn:
+    fetch = "Delete the file and run again to fetch the official one, or put"
     raise UserError(
-        f"{file.path}: {found}; allowed: {allowed}. Delete the file and run again to fetch the "
-        "official one, or put a correct file in its place."
+        f"{file.path}: {found}; allowed: {allowed}. {'Put' if file.own else fetch} a "
+        "correct file in its place."
     )

@@ -87,7 +87,8 @@ def _medmnist(cfg: Config) -> Data:
     from beitmed.data import medmnist_files
 
     assert cfg.dataset.flag is not None
-    file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data)
+    entry = medmnist_files.entry_of(cfg.dataset)
+    file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data, entry)
     if file.task != cfg.dataset.task:
         raise UserError(
             f"dataset.task: found {cfg.dataset.task}, but {cfg.dataset.flag} is {file.task}. Give "
@@ -95,9 +96,8 @@ def _medmnist(cfg: Config) -> Data:
         )
     arrays = medmnist_files.read(file, cfg.cache)
     splits = {k: Split(images, labels) for k, (images, labels) in arrays.items()}
-    official = dict(file.info["n_samples"])
-    other = {name: len(split.labels) for name, split in splits.items()} != official
-    sizes = {"official_split_sizes": official} if other else {}
+    found, official = {k: len(s.labels) for k, s in splits.items()}, entry.get("n_samples")
+    sizes = {"official_split_sizes": dict(official)} if official and found != official else {}
     return Data(**splits, class_names=file.class_names, provenance={**file.provenance, **sizes})
 
 

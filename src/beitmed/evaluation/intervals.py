@@ -8,6 +8,7 @@ the randomness of training.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,12 +182,28 @@ def bca(
     if few:
         reason = f"only one {few[0]} case: resampling within its class cannot vary it"
         return dict.fromkeys(statistics, reason)
+    return stratified_bca(statistics, y, seed=seed, n_resamples=n_resamples)
+
+
+def stratified_bca(
+    statistics: Mapping[str, Statistic],
+    strata: NDArray[Any],
+    *,
+    seed: int,
+    n_resamples: int,
+    groups: int | None = None,
+) -> dict[str, tuple[float, float] | str]:
+    """Return what `bca` does, of cases resampled within each stratum [n], all of two or more cases.
+
+    groups: that the jackknife makes of a larger stratum; None: `JACKKNIFE_GROUPS`.
+    """
+    n = strata.size
     boot_rng, group_rng = np.random.default_rng(seed).spawn(2)
-    classes = [np.flatnonzero(members) for members in (~y, y) if members.any()]
-    everyone = np.ones((1, y.size))
+    classes = [np.flatnonzero(strata == s) for s in np.unique(strata)]
+    everyone = np.ones((1, n))
     value = {name: f(everyone)[0] for name, f in statistics.items()}
-    boot = _collect(statistics, _resamples(classes, y.size, n_resamples, boot_rng))
-    jack = [_collect(statistics, _left_out(c, y.size, group_rng)) for c in classes]
+    boot = _collect(statistics, _resamples(classes, n, n_resamples, boot_rng))
+    jack = [_collect(statistics, _left_out(c, n, group_rng, groups)) for c in classes]
     return {name: bca_limits(value[name], boot[name], [j[name] for j in jack]) for name in value}
 
 
@@ -244,9 +261,11 @@ def _resamples(
         yield weights
 
 
-def _left_out(members: NDArray[np.intp], n: int, rng: np.random.Generator) -> Iterator[Floats]:
+def _left_out(
+    members: NDArray[np.intp], n: int, rng: np.random.Generator, most: int | None = None
+) -> Iterator[Floats]:
     """Yield blocks of weights with one case, or one random group of cases, of a class at 0."""
-    groups = min(members.size, JACKKNIFE_GROUPS)
+    groups = min(members.size, most or JACKKNIFE_GROUPS)
     group = np.full(n, -1)
     group[rng.permutation(members)] = np.arange(members.size) % groups
     step = max(1, _BLOCK // n)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from beitmed.config.dataset import DatasetConfig, Task
-from beitmed.evaluation import metrics, multiclass, multilabel
+from beitmed.evaluation import metrics, multiclass, multilabel, own_metrics
 from beitmed.evaluation.estimates import Estimate
+from beitmed.evaluation.own_metrics import OwnMetric
 
 #: What a run says on the console; the first is the one that the task is compared by. The accuracy
 #: of several labels is none of them: never calling anything scores 95 % on ChestMNIST.
@@ -19,6 +21,15 @@ HEADLINES: dict[Task, tuple[str, ...]] = {
     "ordinal": ("auc", "accuracy", "kappa_quadratic", "mean_absolute_error"),
     "multilabel": ("auc", "average_precision", "brier"),
 }
+
+
+_NAMES = {*metrics.METRICS, *multiclass.OF_TABLE, *multiclass.OF_GRADES, "log_loss",
+          "accuracy_all_negative"}  # fmt: skip
+
+
+def taken(name: str) -> bool:
+    """Whether `evaluate` gives a metric of this name for any task."""
+    return name in _NAMES or re.fullmatch(r"\w+_(class|label)_\d+", name) is not None
 
 
 def score(
@@ -47,12 +58,26 @@ def evaluate(
     class_names: tuple[str, ...],
     seed: int,
     n_resamples: int,
+    own: Mapping[str, OwnMetric] | None = None,
 ) -> dict[str, Estimate]:
     """Return every metric of the task on the test set; see `evaluate` of its module.
 
-    logits has "val" and "test", labels also "train" (of the images that were trained on).
+    logits has "val" and "test", labels also "train" (of the images that were trained on). own:
+    metrics from outside the package, which stand last.
     """
     common: dict[str, Any] = {"seed": seed, "n_resamples": n_resamples}
+    return _of_task(dataset, logits, labels, class_names, common) | own_metrics.estimate(
+        own or {}, labels["test"], logits["test"], **common
+    )
+
+
+def _of_task(
+    dataset: DatasetConfig,
+    logits: Mapping[str, np.ndarray],
+    labels: Mapping[str, np.ndarray],
+    class_names: tuple[str, ...],
+    common: Mapping[str, Any],
+) -> dict[str, Estimate]:
     if dataset.task == "binary":
         assert dataset.positive_label is not None
         return metrics.evaluate(

@@ -12,7 +12,7 @@ from importlib import resources
 
 from beitmed.report import baseline_rows
 from beitmed.report.document import Cell, Column, Interval, Table, text
-from beitmed.report.variants import TestSet, Variant, flatten, letters, method, plainly
+from beitmed.report.variants import PAPERS, TestSet, Variant, flatten, letters, method, plainly
 from beitmed.runs.finished import FinishedRun
 
 _PAPER = "Baietti and Carlesso, notebook output"
@@ -36,6 +36,7 @@ _RECIPE = {
     "train.adam_epsilon": 1e-8,
     "precision": "fp32",
     "data.limit": None,
+    "balancing.name": PAPERS,
 }
 _MEANING = {"trunk_mode": "; train keeps drop path in the frozen layers"}
 #: AUC and accuracy of one variant, means over its seeds.
@@ -65,7 +66,7 @@ def paper_run(run: FinishedRun) -> tuple[float, float] | None:
 
 def departures(run: FinishedRun) -> list[str]:
     """In what a run is not the paper's, as `key=value` (the paper's in brackets); YAML's values."""
-    own = {"adapter": "none"} | flatten(run.config)
+    own = {"adapter": "none", "balancing.name": PAPERS} | flatten(run.config)
     recipes = run.config["dataset"].get("recipe") or {}
     recipe = recipes.get("balanced" if run.metrics["balanced"] else "full") or {}
     expected = dict(_RECIPE) | {

@@ -48,7 +48,12 @@ def variants(evidence: Evidence) -> Table:
     measures = [(name, of) for name, of in _measures(evidence) if of is not None]
     columns = [
         Column("Variant"),
-        Column("Train images", 0, "of the train split, after balancing; of the first seed"),
+        Column(
+            "Train images",
+            0,
+            "of the train split, after balancing; of the first seed; one that balancing repeats "
+            "counts as often",
+        ),
         Column("Seeds", 0),
     ]
     for name, _ in measures:
@@ -108,15 +113,17 @@ def every_run(evidence: Evidence) -> list[Table]:
     """One row a run, its metrics with 95 % intervals, in tables that a page holds."""
     test_set = evidence.test_set
     found = dict.fromkeys(name for run in test_set.runs for name in run.metrics["test"])
+    own = _own(test_set)
+    outside = [f"From outside the package: {', '.join(f'{n} is {f}' for n, f in own)}."][: len(own)]
     sampling = "95 % intervals of single runs cover the choice of test images only. Methods and n "
     sampling += "of each are in the runs' metrics.json."
     if not test_set.first.binary:  # those by class are in metrics.json
         names = {n: _AT_ARGMAX.get(n, n.replace("_", " ")) for n in found if "/" not in n}
-        return [_runs(test_set, "runs", "every run", names, [sampling])]
+        return [_runs(test_set, "runs", "every run", names, [sampling, *outside])]
     kinds = [
         ("runs", "every run, AUC and the decision at argmax", _AT_ARGMAX, sampling),
         (
-            "more", "every run, further metrics at argmax", _MORE,
+            "more", "every run, further metrics at argmax", _MORE | {n: n for n, _ in own},
             sampling + " ECE has no interval: it is biased upwards, so metrics.json gives the "
             "range that perfect calibration would show.",
         ),
@@ -127,10 +134,21 @@ def every_run(evidence: Evidence) -> list[Table]:
         ),
     ]  # fmt: skip
     return [
-        _runs(test_set, kind, what, {n: label for n, label in known.items() if n in found}, [note])
+        _runs(test_set, kind, what, {n: label for n, label in known.items() if n in found},
+              [note, *(outside if kind == "more" else [])])
         for kind, what, known, note in kinds
         if known.keys() & found.keys()
-    ]
+    ]  # fmt: skip
+
+
+def _own(test_set: TestSet) -> list[tuple[str, str]]:
+    """Metrics from outside the package, each with its function; of one name there may be two."""
+    configured = (run.config.get("evaluate") or {} for run in test_set.runs)
+    return list(dict.fromkeys(
+        (name, function)
+        for values in configured
+        for name, function in (values.get("metrics") or {}).items()
+    ))  # fmt: skip
 
 
 def _runs(

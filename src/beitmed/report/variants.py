@@ -17,13 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from beitmed.config.balancing import NAMES
 from beitmed.evaluation.intervals import Bools, Floats
 from beitmed.runs.finished import FinishedRun
 
 #: Keys of a configuration that a variant's name always tells, so that they are not repeated.
-_NAMED = ("dataset", "size", "balanced", "backbone.name", "unfreeze", "seed", "majority_ratio")
+_NAMED = ("dataset", "size", "balanced", "balancing.name", "backbone.name", "unfreeze", "seed")
 # What the paper's recipe sets by itself for a dataset and a balance.
 _RECIPE = ("train.batch_size", "train.weight_decay")
+PAPERS = NAMES[0]  # the balancing strategy of the paper
 _KEYS_NAMED = 4  # in a variant's name; of more, those that tell it apart
 
 
@@ -216,11 +218,17 @@ def _order(run: FinishedRun) -> tuple[Any, ...]:
 
 def short_name(run: FinishedRun) -> str:
     """A run's variant in the paper's notation, such as `beit_large top 5 (28) balanced`; a
-    baseline by its title, such as `ResNet-18 (28)`."""
+    baseline by its title, such as `ResNet-18 (28)`. A strategy that is not the paper's is named."""
     m = run.metrics
     depth = "all" if m["unfreeze"] == "all" else f"top {m['unfreeze']}"
     model = f"{m['backbone']} {depth}" if method(run) == "backbone" else _title(run)
-    return f"{model} ({m['size']}){' balanced' if m['balanced'] else ''}"
+    by = "" if (strategy := balancing(run)) in (None, PAPERS) else f" by {strategy}"
+    return f"{model} ({m['size']}){' balanced' if m['balanced'] else ''}{by}"
+
+
+def balancing(run: FinishedRun) -> str | None:
+    """The strategy that balanced a run's train split; None where nothing did."""
+    return run.metrics.get("balancing", PAPERS) if run.metrics["balanced"] else None
 
 
 def method(run: FinishedRun) -> str:

@@ -60,11 +60,7 @@ class Run:
 
     def write_csv(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Floats are written so that reading them gives the same bits; None is an empty field."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-        files.write_atomic(self.path / name, text.getvalue())
+        files.write_atomic(self.path / name, _csv_text(header, rows))
 
     def agree(self, name: str, values: dict[str, Any], what: str) -> None:
         """Record what a run stands on, or, where it goes on, demand that it is still the same."""
@@ -76,6 +72,19 @@ class Run:
                 f"{self.path}: this run was begun with other {what}: "
                 + "; ".join(_differences(before, values))
                 + f". Restore the {what}, or set name=... for a new run, or delete the folder."
+            )
+
+    def agree_csv(
+        self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], what: str
+    ) -> None:
+        """The same for a table of numbers and words."""
+        file = self.path / name
+        if not file.exists():
+            self.write_csv(name, header, rows)
+        elif file.read_bytes() != _csv_text(header, rows).encode():
+            raise UserError(
+                f"{file}: this run was begun with other {what}. Restore what chose them, or set "
+                "name=... for a new run, or delete the folder."
             )
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
@@ -185,6 +194,14 @@ def _moved(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
             node = node[parent]
         node[last] = _WORDS.get(text, text)
     return moved
+
+
+def _csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _differences(before: Any, now: Any, key: str = "") -> list[str]:

@@ -33,7 +33,7 @@ def draw(
     """
     title = "; ".join(
         [
-            f"{cfg.dataset.name}, {cfg.size} px, {'balanced' if cfg.balanced else 'all images'}",
+            f"{cfg.dataset.name}, {cfg.size} px, {_balance(cfg)}",
             f"{_model(cfg)}, seed {cfg.seed}",
             *caveats,
         ]
@@ -45,6 +45,12 @@ def draw(
         _binary(positive, folder, data, logits, estimates, title)
     if history:
         plots.history(folder.path / "history", history)
+
+
+def _balance(cfg: Config) -> str:
+    if not cfg.balanced:
+        return "all images"
+    return "balanced" if cfg.balancing.papers else f"balanced by {cfg.balancing.name}"
 
 
 def _model(cfg: Config) -> str:

@@ -31,6 +31,8 @@ def caveats(cfg: Config, data: Data) -> list[str]:
         said.append("the user's own images, not a published dataset")
         if data.provenance["patients"] is None and data.provenance["splits"] != "given":
             said.append("splits drawn by image: those of one patient may be in several")
+    elif cfg.dataset.classes is not None:
+        said.append("the user's own file, not a published dataset")
     elif not data.provenance["official"]:
         said.append("data file is not the official one")
     if "official_split_sizes" in data.provenance:
@@ -51,7 +53,7 @@ def caveats(cfg: Config, data: Data) -> list[str]:
 def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
     """Write what the run stands on; where it goes on, demand that this has not changed.
 
-    indices: of the train images that it learns from, int64, sorted.
+    indices: of the train images that it learns from, int64, sorted; one may repeat.
     """
     classes = len(data.class_names)
     used = counts(data.train.labels[indices], classes)
@@ -68,17 +70,20 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
         "data",
     )
     rows = [[int(i), *_label(data.train.labels[i])] for i in indices]
-    folder.write_csv("train_indices.csv", ["index", *_label_columns(data)], rows)
+    folder.agree_csv("train_indices.csv", ["index", *_label_columns(data)], rows, "training images")
     _write_files(folder, data)
     for said in caveats(cfg, data):
         log.warning("Note: %s.", said)
     by_class = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))
     if cfg.dataset.task == "multilabel":
         by_class += "; an image may have several of these labels, or none"
+    chosen, of = f"{len(rows)}", f"{len(data.train.labels)} images"
+    if (different := len(np.unique(indices))) < len(rows):
+        chosen, of = f"{len(rows)} images, {different} different ones", f"{len(data.train.labels)}"
     log.info(
-        "%s, %d px: training on %d of %d images (%s), validating on %d, testing on %d.",
-        cfg.dataset.name, cfg.size, len(rows), len(data.train.labels), by_class,
-        len(data.val.labels), len(data.test.labels),
+        "%s, %d px: training on %s of %s (%s), validating on %d, testing on %d.",
+        cfg.dataset.name, cfg.size, chosen, of, by_class, len(data.val.labels),
+        len(data.test.labels),
     )  # fmt: skip
 
 
@@ -149,7 +154,7 @@ def finish(
     folder.write_json("environment.json", environment.describe(seconds))
     folder.finish(_summary(cfg, folder, data, indices, fitted, estimates))
     log.info("Test, %s:", _whose(cfg, data))
-    for name in evaluation.HEADLINES[cfg.dataset.task]:
+    for name in (*evaluation.HEADLINES[cfg.dataset.task], *cfg.evaluate.metrics):
         log.info("  %-18s %s", name, text(estimates[name]))
     log.info("metrics:  %s", folder.path / "metrics.json")
     log.info("ROC plot: %s", folder.path / "roc.png")
@@ -216,6 +221,7 @@ def _summary(
         "task": cfg.dataset.task,
         "size": cfg.size,
         "balanced": cfg.balanced,
+        **({"balancing": cfg.balancing.name} if cfg.balanced else {}),
         **_method(cfg),
         "seed": cfg.seed,
         "epochs": fitted.history[-1]["epoch"] if fitted.history else None,

@@ -1,0 +1,43 @@
+"""Functions from outside the package, which the configuration names as `module.function`."""
+
+from __future__ import annotations
+
+import importlib
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from beitmed.errors import UserError
+
+
+def load(key: str, path: str) -> Callable[..., Any]:
+    """Import the function `path`. Raises UserError that names `key` where there is none."""
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as e:
+        raise UserError(
+            f"{key}: {path} cannot be imported ({e}). It is looked for as Python does: in the "
+            "folder that the command is given in, in PYTHONPATH, and among the installed packages."
+        ) from e
+    except Exception as e:  # whatever a module's own code raises
+        raise UserError(f"{key}: {path} cannot be imported: {_said(e)}.") from e
+    if not callable(found):
+        raise UserError(f"{key}: {path} is no function.")
+    return found
+
+
+def call(key: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call it. Raises UserError that names `key` and the line where it raises anything."""
+    try:
+        return function(*arguments)
+    except UserError:
+        raise
+    except Exception as e:
+        raise UserError(f"{key}: the function raised {_said(e)}.") from e
+
+
+def _said(error: Exception) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"

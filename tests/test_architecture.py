@@ -41,9 +41,10 @@ CONFINED = {
 }  # fmt: skip
 WITH_TORCH = {"runs.environment", "data.pixels", "model.adapters", "model.compute",
               "model.families", "model.family", "model.freezing", "model.heads",
-              "model.sparse_drop_path", "model.trained", "model.weights", "transfer.trainer",
-              "transfer.trunk_features", "transfer.fitting", "pipeline", "explain.attention",
-              "baselines.pooled", "baselines.resnet", "baselines.resnet_training"}  # fmt: skip
+              "model.sparse_drop_path", "model.timm_layout", "model.trained", "model.weights",
+              "transfer.trainer", "transfer.trunk_features", "transfer.fitting", "pipeline",
+              "explain.attention", "baselines.pooled", "baselines.resnet",
+              "baselines.resnet_training"}  # fmt: skip
 PACKAGES = ("beitmed", *(f"beitmed.{p.parent.name}" for p in sorted(SOURCE.glob("*/__init__.py"))))
 
 

@@ -36,6 +36,7 @@ CONFINED = {
     "filelock": {"storage.locks"},
     "peft": {"model.adapters"},
     "flaml": {"baselines.automl"},
+    "autogluon": {"baselines.autogluon_worker"},
     "datasets": {"data.folder_table"},
     "pydicom": {"data.image_files"},
 }  # fmt: skip

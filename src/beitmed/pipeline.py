@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from beitmed import data, evaluation, fitted, outside
-from beitmed.baselines import automl, linear, majority, neighbors, resnet_training
+from beitmed.baselines import autogluon, automl, linear, majority, neighbors, resnet_training
 from beitmed.config import Config, with_backbone
 from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
@@ -44,6 +44,7 @@ METHODS: dict[str, Method] = {
     "resnet18": resnet_training.fit,
     "resnet50": resnet_training.fit,
     "automl": automl.fit,
+    "autogluon": autogluon.fit,
 }
 
 

@@ -80,6 +80,21 @@ class AutomlMethod(_Method):
     time_budget_s: Positive
 
 
+class AutogluonMethod(_Method):
+    """python: the program of the environment that AutoGluon lives in; null is refused by the run.
+
+    time_budget_s: seconds of training. hyperparameters: AutoGluon's own, nested by
+    the parts of their names.
+    """
+
+    name: Literal["autogluon"]
+    python: Annotated[str, Field(min_length=1)] | None
+    time_budget_s: Count
+    presets: Literal["medium_quality", "high_quality", "best_quality"]
+    pretrained: bool
+    hyperparameters: dict[str, Any]
+
+
 class OtherMethod(_Method):
     """A baseline from outside the package.
 
@@ -110,6 +125,7 @@ _KINDS: dict[str, type[_Method]] = {
     "resnet18": ResNetMethod,
     "resnet50": ResNetMethod,
     "automl": AutomlMethod,
+    "autogluon": AutogluonMethod,
 }
 NAMES = tuple(_KINDS)
 
@@ -131,6 +147,7 @@ Method = Annotated[
     | Annotated[KnnMethod, Tag("KnnMethod")]
     | Annotated[ResNetMethod, Tag("ResNetMethod")]
     | Annotated[AutomlMethod, Tag("AutomlMethod")]
+    | Annotated[AutogluonMethod, Tag("AutogluonMethod")]
     | Annotated[OtherMethod, Tag("OtherMethod")],
     Discriminator(_tag),
 ]

@@ -177,6 +177,7 @@ _LOCATIONS = (
     "train.eval_batch_size",
     "dataset.recipe",  # what it chose stands in `train` and `majority_ratio`
     "method.title",
+    "method.python",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -22,10 +23,17 @@ def cached(name: str, revision: str) -> Path | None:
         folder = Path(hf.snapshot_download(name, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, FileNotFoundError):
         return None
-    has_config = (folder / "config.json").exists() and (
-        folder / "preprocessor_config.json"
-    ).exists()
-    return folder if has_config and any((folder / w).exists() for w in _WEIGHTS) else None
+    has_weights = any((folder / w).exists() for w in _WEIGHTS)
+    return folder if has_weights and _has_configs(folder) else None
+
+
+def _has_configs(folder: Path) -> bool:
+    if (folder / "preprocessor_config.json").exists():
+        return (folder / "config.json").exists()
+    try:  # a checkpoint in timm's layout has none
+        return "model_type" not in json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
 
 
 def fetch(name: str, revision: str) -> Path:

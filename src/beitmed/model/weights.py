@@ -22,7 +22,7 @@ from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedConfi
 from beitmed.config.backbone import BackboneConfig, Geometry
 from beitmed.data.pixels import to_rgb
 from beitmed.errors import UserError
-from beitmed.model import families, hub
+from beitmed.model import families, hub, timm_layout
 from beitmed.model.families import FAMILIES
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def complete(backbone: BackboneConfig) -> BackboneConfig:
     folder = locate(backbone)
     with _reading(folder):
         config = _config(folder, None)
-        size = _input_size(_processor(folder))
+        size = _input_size(_processor(folder, backbone))
     values = families.geometry(config)
     if size != values["image_size"]:
         values["input_size"] = size
@@ -100,7 +100,12 @@ def identity(backbone: BackboneConfig) -> dict[str, Any]:
         if path.suffix in (".json", ".safetensors", ".bin"):
             with path.open("rb") as f:
                 digests[path.name] = hashlib.file_digest(f, "sha256").hexdigest()
-    return {"files": digests, "transformers": versions["transformers"]}
+    read = {"files": digests, "transformers": versions["transformers"]}
+    with _reading(folder):
+        if timm_layout.found(folder):  # the files do not say all of it
+            heads = _timm_config(folder, backbone).num_attention_heads
+            read["timm"] = {"heads": heads, "processor": _processor(folder, backbone).to_dict()}
+    return read
 
 
 def new_head(model: Any, class_names: tuple[str, ...], seed: int) -> None:
@@ -137,15 +142,21 @@ def _random(backbone: BackboneConfig) -> tuple[Any, BaseImageProcessor]:
         # nobody would see that one was forgotten.
         for name in family.zero_at_first:
             torch.nn.init.trunc_normal_(model.get_parameter(name), std=config.initializer_range)
+    return model, _own_processor(backbone)
+
+
+def _own_processor(backbone: BackboneConfig) -> BaseImageProcessor:
+    """The image processor that a backbone's YAML describes: whole images, scaled."""
+    settings, geometry = backbone.random, backbone.known_geometry
+    assert settings is not None and backbone.family is not None
     size = geometry.input_size or geometry.image_size
-    processor = family.processor(
+    return FAMILIES[backbone.family].processor(
         size={"height": size, "width": size},
         do_center_crop=False,
         resample=_RESAMPLE[settings.resample],
         image_mean=settings.image_mean,
         image_std=settings.image_std,
     )
-    return model, processor
 
 
 def _pretrained(backbone: BackboneConfig, num_labels: int) -> tuple[Any, BaseImageProcessor]:
@@ -155,10 +166,12 @@ def _pretrained(backbone: BackboneConfig, num_labels: int) -> tuple[Any, BaseIma
     with _reading(folder):
         config = _config(folder, backbone)
         config.num_labels = num_labels
-        processor = _processor(folder)
+        processor = _processor(folder, backbone)
         _check_input_size(folder, backbone, _input_size(processor))
+        in_timms_layout = timm_layout.found(folder)
         loaded: Any = FAMILIES[config.model_type].classifier.from_pretrained(
-            folder,
+            None if in_timms_layout else folder,
+            state_dict=timm_layout.state_dict(folder) if in_timms_layout else None,
             config=config,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # the old classifier, if any; the report is checked
@@ -184,7 +197,17 @@ def _reading(folder: Path) -> Iterator[None]:
         ) from e
 
 
-def _processor(folder: Path) -> BaseImageProcessor:
+def _processor(folder: Path, backbone: BackboneConfig) -> BaseImageProcessor:
+    if timm_layout.found(folder):
+        if (said := timm_layout.processor(folder)) is not None:
+            return said
+        if backbone.random is None:
+            raise UserError(
+                f"backbone.weights: nothing in {folder} says how images are scaled and normalised. "
+                "Give it a preprocessor_config.json, or choose a backbone whose YAML says it (not "
+                "auto)."
+            )
+        return _own_processor(backbone)
     # "pil" is the processor that the paper used; the torchvision one rounds otherwise. A family
     # that has no such one (DINOv3) gets its own all the same.
     return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
@@ -212,7 +235,10 @@ def locate(backbone: BackboneConfig) -> Path:
 
 def _config(folder: Path, backbone: BackboneConfig | None) -> PreTrainedConfig:
     """A checkpoint's configuration, held against the backbone's family and geometry if given."""
-    values, _ = PreTrainedConfig.get_config_dict(folder)
+    if timm_layout.found(folder):
+        values = _timm_config(folder, backbone).to_dict()
+    else:
+        values, _ = PreTrainedConfig.get_config_dict(folder)
     if not values:
         raise FileNotFoundError(f"{folder} has no config.json")
     found = values.get("model_type")
@@ -234,6 +260,11 @@ def _config(folder: Path, backbone: BackboneConfig | None) -> PreTrainedConfig:
                     "backbone=auto), or weights that fit this backbone."
                 )
     return config
+
+
+def _timm_config(folder: Path, backbone: BackboneConfig | None) -> PreTrainedConfig:
+    geometry = backbone.geometry if backbone else None
+    return timm_layout.config(folder, geometry.num_attention_heads if geometry else None)
 
 
 def _check_input_size(folder: Path, backbone: BackboneConfig, found: int) -> None:

@@ -8,12 +8,17 @@ from typing import Any
 from beitmed.report.variants import method
 from beitmed.runs.finished import FinishedRun
 
-#: Baselines that were published, by method: the name there, and the protocol of its figures.
-_BASELINES: dict[str, tuple[str, dict[str, Any]]] = {
-    name: (title, {"epochs": 100, "batch_size": 128, "learning_rate": 1e-3,
+#: Baselines that were published, by method: the names there, and the protocol of their figures.
+_BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    name: ((title,), {"epochs": 100, "batch_size": 128, "learning_rate": 1e-3,
                    "milestones": [0.5, 0.75], "decay": 0.1})
     for name, title in (("resnet18", "ResNet-18"), ("resnet50", "ResNet-50"))
-} | {"automl": ("auto-sklearn", {})}  # fmt: skip
+} | {"automl": (("auto-sklearn",), {}),
+     "autogluon": (("AutoKeras", "Google AutoML Vision"), {})}  # fmt: skip
+_STAND_INS = {
+    "automl": "FLAML for {} s stands in for auto-sklearn",
+    "autogluon": "AutoGluon MultiModal for {} s stands in for AutoKeras and Google AutoML Vision",
+}
 
 
 def has_counterpart(run: FinishedRun) -> bool:
@@ -23,8 +28,8 @@ def has_counterpart(run: FinishedRun) -> bool:
 
 def is_counterpart(row: Mapping[str, str], run: FinishedRun) -> bool:
     """Whether a published row is of a run's method and size."""
-    title, _ = _BASELINES.get(method(run), ("", {}))
-    return row["method"] == title and int(row["size"]) == run.metrics["size"]
+    titles, _ = _BASELINES.get(method(run), ((), {}))
+    return row["method"] in titles and int(row["size"]) == run.metrics["size"]
 
 
 def same_method(one: FinishedRun, other: FinishedRun) -> bool:
@@ -43,11 +48,11 @@ def departures(run: FinishedRun) -> list[str]:
         for key, value in _BASELINES[name][1].items()
         if own.get(key) != value
     ]
-    if name == "automl":
-        said.append(f"FLAML for {own.get('time_budget_s')} s stands in for auto-sklearn")
+    if name in _STAND_INS:
+        said.append(_STAND_INS[name].format(own.get("time_budget_s")))
     elif run.metrics["size"] != 28:
         said.append("images of this size (published: 28 px enlarged to 224)")
-    if name != "automl" and (precision := run.config.get("precision", "fp32")) != "fp32":
+    if name not in _STAND_INS and (precision := run.config.get("precision", "fp32")) != "fp32":
         said.append(f"precision={precision} (published: fp32)")
     if run.metrics["balanced"]:
         said.append("balanced=True (published: all images)")

@@ -1,0 +1,86 @@
+"""AutoGluon's side of `method=autogluon`: a script for the Python that AutoGluon is installed for.
+
+Run by its path and never imported, since that Python knows neither beitmed nor its versions of
+PyTorch and transformers: it imports the standard library, NumPy, pandas and AutoGluon only.
+
+    python -I autogluon_worker.py version   prints AutoGluon's version
+    python -I autogluon_worker.py FOLDER    reads FOLDER/job.json, train.csv, val.csv and test.csv;
+                                            writes val.npy and test.npy, float64 [n, classes], class
+                                            probabilities in the order of the rows, and result.json
+
+Lines of its output that start with "beitmed: " are meant for the user.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+
+def _say(text: str) -> None:
+    print(f"beitmed: {text}", flush=True)
+
+
+def _table(folder: Path, split: str) -> Any:
+    import pandas as pd
+
+    table = pd.read_csv(folder / f"{split}.csv")
+    table["image"] = [str(folder / name) for name in table["image"]]
+    return table
+
+
+def _probabilities(predictor: Any, table: Any, classes: int) -> Any:
+    """Of every class, in their order; of a class without a training image 0."""
+    import numpy as np
+
+    found = predictor.predict_proba(table[["image"]], as_pandas=True)
+    result = np.zeros((len(table), classes), np.float64)
+    result[:, [int(label) for label in found.columns]] = found.to_numpy(np.float64)
+    return result
+
+
+def _fit(folder: Path, job: dict[str, Any]) -> None:
+    import numpy as np
+
+    _say("importing AutoGluon")
+    from autogluon.multimodal import MultiModalPredictor
+
+    predictor = MultiModalPredictor(
+        label="label", problem_type="binary" if job["classes"] == 2 else "multiclass",
+        path=str(folder / "model"), pretrained=job["pretrained"],
+    )  # fmt: skip
+    _say(f"training for up to {job['time_budget_s']} s")
+    predictor.fit(
+        train_data=_table(folder, "train"), tuning_data=_table(folder, "val"),
+        presets=job["presets"], hyperparameters=job["hyperparameters"],
+        time_limit=job["time_budget_s"], seed=job["seed"], column_types={"image": "image_path"},
+    )  # fmt: skip
+    for split in ("val", "test"):
+        _say(f"predicting {split}")
+        np.save(
+            folder / f"{split}.npy",
+            _probabilities(predictor, _table(folder, split), job["classes"]),
+        )
+    result = {
+        "version": version("autogluon.multimodal"),
+        "torch": version("torch"),
+        "parameters": int(predictor.total_parameters),
+        "trained_parameters": int(predictor.trainable_parameters),
+        "summary": {key: float(value) for key, value in predictor.fit_summary().items()},
+    }
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+
+
+def main(arguments: list[str]) -> None:
+    if arguments == ["version"]:
+        print(version("autogluon.multimodal"))
+        return
+    folder = Path(arguments[0]).resolve()
+    _fit(folder, json.loads((folder / "job.json").read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

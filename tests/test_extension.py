@@ -225,6 +225,20 @@ def test_started_again_it_does_no_work_and_another_file_is_told(extended):
         data.check_unchanged(config.check(values), runs_of(folder)["brightness"].data)
 
 
+def test_other_commands_know_what_was_added(extended):
+    folder, _ = extended
+    own = ("--config-dir", "my/conf", "data.root=.", "unfreeze=1", "backbone=vit_mine")
+    done = beitmed(*own, "dataset=mine", cwd=folder, module="prepare")
+    assert done.returncode == 0, done.stderr
+    assert "mine, 28 px  there, a file of your own" in done.stdout
+    done = beitmed(*own, "dataset=mine", cwd=folder, module="audit")
+    assert done.returncode == 0, done.stderr
+    assert "80: 20 'ill'" in done.stdout
+    done = beitmed("--config-dir", "nowhere", cwd=folder, module="audit")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "--config-dir: found nowhere, which is no folder" in done.stderr
+
+
 # --- In this process: what is refused, and each task.
 
 

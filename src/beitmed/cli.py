@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
 import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -49,13 +52,24 @@ def guarded(command: Callable[[], int]) -> int:
 def configurations(overrides: list[str]) -> list[Config]:
     """Every configuration that the overrides stand for; values separated by commas are all taken.
 
+    `--config-dir FOLDER` among them adds the user's own YAML files, as it does for `beitmed.train`.
     Raises what `guarded` makes a message of.
     """
+    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    try:
+        known, others = parser.parse_known_args(overrides)
+    except argparse.ArgumentError as e:
+        raise UserError(str(e)) from e
+    if known.config_dir is not None and not known.config_dir.is_dir():
+        raise UserError(f"--config-dir: found {known.config_dir}, which is no folder.")
+    added = [] if known.config_dir is None else [f"file://{known.config_dir.resolve()}"]
     # The grammar and the product of Hydra's own multirun, so that all commands read the same.
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    parsed = OverridesParser.create().parse_overrides(others)
     [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    search = [f"hydra.searchpath={json.dumps(added)}"] if added else []
     with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        return [config.resolve(compose("config", overrides=list(job))) for job in jobs]
+        return [config.resolve(compose("config", overrides=[*job, *search])) for job in jobs]
 
 
 def _console() -> None:

@@ -1,7 +1,8 @@
 """Fetch and verify what runs will need: `python -m beitmed.prepare dataset=breast,pneumonia`.
 
-Takes the same keys as `beitmed.train`; values separated by commas are all prepared. Prints a table
-of what is there and what is not. Exit code 0 if everything is there, else 2.
+Takes the same keys as `beitmed.train`, and `--config-dir`; values separated by commas are all
+prepared. Prints a table of what is there and what is not. Exit code 0 if everything is there,
+else 2.
 """
 
 from __future__ import annotations

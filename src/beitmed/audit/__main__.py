@@ -1,10 +1,10 @@
 """What is wrong with a dataset: `python -m beitmed.audit dataset=breast,pneumonia size=28`.
 
-Takes the same keys as `beitmed.train` (`data.root`, `data.allow_unofficial`, ...); values
-separated by commas are all audited. For each dataset and size it counts classes, and looks for
-images that occur twice, exactly or nearly, within a split or across splits, for duplicates with
-different labels, for constant and saturated images, and for class shares that differ between
-splits.
+Takes the same keys as `beitmed.train` (`data.root`, `data.allow_unofficial`, ...), and
+`--config-dir`; values separated by commas are all audited. For each dataset and size it counts
+classes, and looks for images that occur twice, exactly or nearly, within a split or across splits,
+for duplicates with different labels, for constant and saturated images, and for class shares that
+differ between splits.
 
     output_dir=outputs   where <output_dir>/audit/<dataset>_<size>/ is written: audit.json,
                          audit.csv (a row a finding), pairs.png and pairs.svg

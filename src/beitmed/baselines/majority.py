@@ -14,7 +14,7 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fitted:
     """The same logits for every image: log frequencies, or log odds of each of several labels.
 
     So argmax is the most frequent class of the images that were trained on (with balanced=true the
-    largest after undersampling; of equals the first), and every AUC is 0.5. A class or label that
+    largest after balancing; of equals the first), and every AUC is 0.5. A class or label that
     none or all of them have counts half an image, to stay finite.
     """
     labels, n = data.train.labels[indices], len(indices)

@@ -15,7 +15,7 @@ from test_families import LAYERS, SIDE, tiny
 
 from beitmed import config, pipeline
 from beitmed.errors import UserError
-from beitmed.model import adapters, freezing
+from beitmed.model import adapters, freezing, weights
 from beitmed.model.families import FAMILIES
 from beitmed.model.freezing import FreezableBackbone
 
@@ -99,6 +99,15 @@ def test_an_adapted_network(name, unfreeze, target, batch, tmp_path):
     torch.testing.assert_close(logits(again, batch), after, atol=1e-5, rtol=1e-5)
 
 
+def test_a_snapshot_is_adapted_to_a_dataset_of_other_classes(tmp_path):
+    (tmp_path / "top").write_bytes(FreezableBackbone(tiny("beit"), 1).top_snapshot())
+    again, whole = FreezableBackbone.from_snapshot(tmp_path / "top", 1), tiny("beit")
+    for model in (again.model, whole):
+        weights.new_head(model, tuple("abcde"), seed=1)
+    adapted = adapters.adapt(settings(1), again)
+    assert adapted.count() == adapters.build(settings(1), whole).count()
+
+
 def test_where_updates_start_from_depends_on_the_seed_alone():
     starts = []
     for state, overrides in ((0, []), (1, []), (0, ["seed=7"])):
@@ -130,7 +139,7 @@ def test_a_run_shares_the_plain_trunks_features_and_exports_a_merged_model(tmp_p
     live = pipeline.run(resolve(*lora, "features=live"))
     np.testing.assert_allclose(rows(cached), rows(live), atol=1e-5)
     assert np.abs(rows(cached) - rows(plain)).max() > 1e-3
-    facts = [json.loads((p / "freezing.json").read_text()) for p in (plain, cached, live)]
+    facts = [json.loads((p / "model.json").read_text()) for p in (plain, cached, live)]
     assert facts[1]["trained_parameters"] == facts[2]["trained_parameters"]
     assert facts[1]["trained_parameters"] < facts[0]["trained_parameters"] / 5
     assert facts[1]["trunk_sha256"] == facts[2]["trunk_sha256"]

@@ -30,7 +30,7 @@ _COPIES_OF_TRAINED, _BYTES_OF_THE_REST = 7, 20_000_000
 
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fitted:
-    """Train to the last epoch; write freezing.json before, top.safetensors and any export after."""
+    """Train to the last epoch; write model.json before, top.safetensors and any export after."""
     network, datasets, description = _prepare(cfg, data, indices)
     trained_count, total = network.count()
     files.require_space(folder.path, _COPIES_OF_TRAINED * 4 * trained_count + _BYTES_OF_THE_REST)
@@ -94,7 +94,7 @@ def _begin(
     """Write what is trained; where a run goes on, demand that this has not changed."""
     trained_count, total = network.count()
     folder.agree(
-        "freezing.json",
+        "model.json",
         {
             "weights": cfg.backbone.weights,
             "trained_parameters": trained_count,

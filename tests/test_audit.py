@@ -143,3 +143,24 @@ def test_help_says_what_strict_counts(tmp_path):
     assert done.returncode == 0
     for said in ("strict=true", "the two labels differ", "p < 0.01", "data.root", "grey value"):
         assert said in done.stdout
+
+
+def test_images_of_several_labels_are_audited_label_by_label(tmp_path):
+    arrays = medmnist_arrays("chestmnist", 28, n=120)
+    arrays["test_images"][3] = arrays["train_images"][5]
+    arrays["train_labels"][5], arrays["test_labels"][3] = 0, 0
+    arrays["test_labels"][3, [2, 13]] = 1
+    arrays["val_labels"][:, 7] = 1  # of one label only, more than in test
+    np.savez(tmp_path / "chestmnist.npz", **arrays)
+    done = audit(tmp_path, "dataset=chest", f"data.root={tmp_path}", *WHERE)
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = tmp_path / "outputs" / "audit" / "chest_28"
+    with (folder / "audit.csv").open(newline="") as f:
+        rows = {row["kind"]: row for row in csv.DictReader(f)}
+    conflict = rows["exact_label_conflict"]
+    assert (conflict["label"], conflict["other_label"]) == ("2 13", "none")
+    assert rows["class_shift"]["split"] == "val" and "14 labels" in rows["class_shift"]["detail"]
+    written = json.loads((folder / "audit.json").read_text())
+    shares = written["splits"]["train"]["classes"]
+    assert [s["n"] for s in shares] == arrays["train_labels"].sum(axis=0).tolist()
+    assert shares[0]["share"] == shares[0]["n"] / 120 and (folder / "pairs.png").exists()

@@ -10,7 +10,7 @@ from conftest import randomise, resolve
 from transformers import BeitConfig, BeitForImageClassification
 
 from beitmed.errors import UserError
-from beitmed.model import freezing
+from beitmed.model import freezing, weights
 from beitmed.model.freezing import FreezableBackbone
 
 LAYERS = 4
@@ -119,6 +119,17 @@ def test_from_features_without_its_trunk_it_is_the_same_network(flags, unfreeze,
         assert (other.count(), other.trunk_fingerprint(), saved(other, tmp_path)) == facts
         trained = {name for name, _ in other.trained_parameters()}
         assert {name for name, _ in other.model.named_parameters()} == trained  # nothing else left
+
+
+@pytest.mark.parametrize("unfreeze", [0, 2])
+def test_a_snapshot_serves_a_dataset_of_other_classes(unfreeze, tmp_path):
+    (tmp_path / "top").write_bytes(FreezableBackbone(tiny(), unfreeze).top_snapshot())
+    again, whole = FreezableBackbone.from_snapshot(tmp_path / "top", unfreeze), tiny()
+    for model in (again.model, whole):
+        weights.new_head(model, tuple("abcde"), seed=1)
+    expected = FreezableBackbone(whole, unfreeze)
+    assert again.count() == expected.count()
+    assert again.trunk_fingerprint() == expected.trunk_fingerprint()
 
 
 @pytest.mark.parametrize("unfreeze", [0, 1, 2, LAYERS])

@@ -8,7 +8,7 @@ from medmnist.evaluator import getACC, getAUC
 from scipy.special import softmax
 from sklearn import metrics as sk
 
-from beitmed.evaluation import intervals, metrics, multiclass, resampling
+from beitmed.evaluation import intervals, metrics, multiclass, resampling, seeds
 
 
 def draw(n=300, classes=5, *, seed=0, ties=False):
@@ -199,3 +199,28 @@ def test_votes_that_are_equal_are_tied_whatever_the_others_got():
     for c in range(4):
         assert len(set(odds[:, c])) == len(set(votes[:, c]))
     assert odds == pytest.approx(np.log((votes + 1) / (8 - votes)))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_mean_auc_of_one_column_over_seeds_is_the_auc_of_two_classes(count):
+    rng = np.random.default_rng(3)
+    y = rng.random(80) < 0.3
+    scores = rng.normal(size=(count, 80)) + y
+    got, expected = (
+        seeds.mean_auc_summary(y[:, None], scores[:, :, None]),
+        seeds.auc_summary(y, scores),
+    )
+    for name in ("values", "mean", "sd", "test_se", "low", "high"):
+        assert getattr(got, name) == pytest.approx(getattr(expected, name), abs=1e-12), name
+    assert (got.covers, got.interval) == (expected.covers, "logit DeLong of the mean")
+
+
+def test_the_mean_auc_of_one_seed_has_the_interval_of_its_run():
+    labels, logits = draw()
+    member, odds = labels[:, None] == np.arange(5), multiclass.one_vs_rest(logits)
+    got, run = seeds.mean_auc_summary(member, odds[None]), evaluate(labels, logits)["auc"]
+    assert (got.mean, got.low, got.high) == pytest.approx((run.value, run.ci_low, run.ci_high))
+    tied = seeds.mean_auc_summary(member, np.zeros((2, *odds.shape)))
+    assert (tied.mean, tied.low, tied.interval) == (0.5, None, None) and "variance" in tied.reason
+    absent = seeds.mean_auc_summary(member[:, [0, 0]] & False, odds[None, :, :2])
+    assert absent.mean is None and absent.reason.startswith("2 of 2 classes")

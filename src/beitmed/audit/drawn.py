@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from beitmed.audit import split_checks
 from beitmed.audit.duplicates import Place
 from beitmed.plotting import plots
 from beitmed.storage.rows import Rows
@@ -63,7 +64,7 @@ def pairs(
             for side, place in enumerate((pair.first, pair.second)):
                 axes = figure.add_axes(_box(row, column, side, rows, height))
                 _draw(axes, images[place.split][place.index])
-                label = labels[place.split][place.index]
+                label = split_checks.label_of(labels[place.split][place.index])
                 axes.set_xlabel(f"{place.split} {place.index}\nlabel {label}", labelpad=2)
                 if side == 0:
                     # Over the gap between the two pictures.

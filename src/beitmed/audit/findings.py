@@ -38,8 +38,8 @@ class Finding:
     index: int | None = None
     other_split: str | None = None
     other_index: int | None = None
-    label: int | None = None
-    other_label: int | None = None
+    label: int | str | None = None
+    other_label: int | str | None = None
     distance: float | None = None
     detail: str | None = None
 
@@ -61,8 +61,8 @@ class Audit:
     def title(self) -> str:
         return f"{self.cfg.dataset.name}, {self.cfg.size} px"
 
-    def label(self, place: Place) -> int:
-        return int(self.data.splits[place.split].labels[place.index])
+    def label(self, place: Place) -> int | str:
+        return split_checks.label_of(self.data.splits[place.split].labels[place.index])
 
     def count(self, *kinds: str) -> int:
         return sum(f.kind in kinds for f in self.findings)
@@ -101,9 +101,10 @@ class Audit:
         for name, split in self.data.splits.items():
             for i in split_checks.constant_images(split).tolist():
                 value = split.images[i][0, 0].tolist()
-                yield Finding("constant", name, i, label=int(split.labels[i]), detail=f"{value}")
+                label = self.label(Place(name, i))
+                yield Finding("constant", name, i, label=label, detail=f"{value}")
             for i in split_checks.saturated_images(split).tolist():
-                yield Finding("saturated", name, i, label=int(split.labels[i]))
+                yield Finding("saturated", name, i, label=self.label(Place(name, i)))
 
     def pictured(self, limit: int) -> tuple[list[tuple[Place, Place, str]], int]:
         """Return the pairs to show first, each with its heading, and how many there are in all.

@@ -98,6 +98,16 @@ def mean_delong(member: Bools, score: Floats) -> tuple[float, float]:
     are added up before they are squared (DeLong's components, as an infinitesimal jackknife). For
     one column this is `delong`. The variance is NaN where a column's class has a single case.
     """
+    mean, contribution = mean_auc_contributions(member, score)
+    return mean, float(np.sum(contribution**2))
+
+
+def mean_auc_contributions(member: Bools, score: Floats) -> tuple[float, Floats]:
+    """Return the mean AUC of the columns, and what each case [n] contributes to its variance.
+
+    The sum of their squares is the variance of `mean_delong`; of two classifiers on the same cases
+    the sum of their products is the covariance.
+    """
     areas, contribution = [], np.zeros(len(score))
     for y, column in zip(member.T, score.T, strict=True):
         v_pos, v_neg = placements(y, column)
@@ -105,7 +115,7 @@ def mean_delong(member: Bools, score: Floats) -> tuple[float, float]:
         for cases, v in ((y, v_pos), (~y, v_neg)):
             unbiased = np.sqrt(v.size / (v.size - 1)) if v.size > 1 else np.nan
             contribution[cases] += (v - areas[-1]) / v.size * unbiased
-    return float(np.mean(areas)), float(np.sum((contribution / len(areas)) ** 2))
+    return float(np.mean(areas)), contribution / len(areas)
 
 
 def mean_auc_interval(member: Bools, score: Floats) -> tuple[float, float, str] | str:

@@ -8,9 +8,10 @@ first can be known, and `covers` says so.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import expit, logit
 from scipy.stats import t
 
 from beitmed.evaluation import intervals
@@ -28,7 +29,7 @@ class Summary:
     the models as trained, None where nothing varies (AUC 0 or 1); `seed_se` is sd / sqrt(seeds).
     The two overlap, as the test images move each model on its own too: the interval counts that
     once (see `Spread`). `interval` names its method, `covers` the sources of variation in it.
-    What is undefined is None; `reason` says why there is no mean.
+    What is undefined is None; `reason` says why there is no mean, or no interval.
     """
 
     values: tuple[float, ...]
@@ -45,7 +46,9 @@ class Summary:
     def __post_init__(self) -> None:
         known = [x for x in (self.mean, self.sd, self.low, self.high) if x is not None]
         assert all(map(math.isfinite, known)), self
-        assert (self.mean is None) == (self.interval is None) == (self.reason is not None), self
+        assert (self.low is None) == (self.high is None) == (self.interval is None), self
+        assert (self.interval is None) == (self.reason is not None), self
+        assert self.mean is not None or self.interval is None, self
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,30 @@ def auc_summary(y: Bools, scores: Floats) -> Summary:
     return _summary(spread, mean, low, high, method, several)
 
 
+def mean_auc_summary(member: Bools, scores: Floats) -> Summary:
+    """Return the summary of the mean AUC over classes or labels, each against the others.
+
+    member [n, k] is true where an image is of the column's class, which a high score of scores
+    [S, n, k] speaks for. The interval is that of `intervals.mean_auc_interval` with the variance
+    over test images and seeds and a t quantile, as in `auc_summary`; without variance there is
+    none.
+    """
+    lacking = int(np.logical_or(member.all(axis=0), ~member.any(axis=0)).sum())
+    if lacking:
+        reason = f"{lacking} of {member.shape[1]} classes lack a positive or a negative test image"
+        return Summary((), None, None, None, None, None, None, None, None, reason)
+    means, parts = zip(*(intervals.mean_auc_contributions(member, s) for s in scores), strict=True)
+    each, of_mean = np.square(parts).sum(axis=1), np.square(np.mean(parts, axis=0)).sum()
+    spread = Spread.of(np.array(means), each, float(of_mean))
+    mean, variance = float(np.mean(means)), spread.test + spread.seed
+    if not variance > 1e-20 or not 0 < mean < 1:
+        reason = "no variance between test images, or a class of a single one"
+        return _without_interval(spread, mean, reason)
+    half = float(quantile(variance, spread.doubt)) * math.sqrt(variance) / (mean * (1 - mean))
+    low, high = (float(expit(logit(mean) + sign * half)) for sign in (-1, 1))
+    return _summary(spread, mean, low, high, "logit DeLong of the mean", len(scores) > 1)
+
+
 def accuracy_spread(correct: Bools) -> Spread:
     """Return the spread of the accuracy of correct [S, n], true where a seed's model is right."""
     assert correct.dtype == bool and correct.ndim == 2 and correct.size, correct.shape
@@ -164,6 +191,11 @@ def accuracy_summary(correct: Bools) -> Summary:
     low, high = map(float, intervals.wilson(mean * effective, effective))
     method = "Wilson" if len(correct) == 1 else "Wilson at the effective sample size"
     return _summary(spread, mean, low, high, method, len(correct) > 1)
+
+
+def _without_interval(spread: Spread, mean: float, reason: str) -> Summary:
+    whole = _summary(spread, mean, 0.0, 0.0, "", False)
+    return replace(whole, low=None, high=None, interval=None, covers=None, reason=reason)
 
 
 def _summary(

@@ -84,13 +84,14 @@ class FreezableBackbone(nn.Module):
             for name, p in sorted(layer.named_parameters()):
                 _update(digest, name, p)
         above = [p for m in self.family.modules_above(self.model) for p in m.parameters()]
+        _, total = self.count()
         added = inject(top)
         self.requires_grad_(False)
         for parameter in (*added, *above):
             parameter.requires_grad_(True)
         self._trunk_facts = {
             "trained": sum(p.numel() for p in (*added, *above)),
-            "total": self._trunk_facts["total"] + sum(p.numel() for p in added),
+            "total": total + sum(p.numel() for p in added),
             "sha256": digest.hexdigest(),
         }
         self.train(self.training)
@@ -192,8 +193,8 @@ class FreezableBackbone(nn.Module):
     def count(self) -> tuple[int, int]:
         """Trained and all parameters, the trunk's included where it has been released."""
         trained = sum(p.numel() for _, p in self.trained_parameters())
-        assert trained == self._trunk_facts["trained"], (trained, self._trunk_facts)
-        return trained, self._trunk_facts["total"]
+        # A network from a snapshot may have another head: of as many classes as its own dataset.
+        return trained, trained + self._trunk_facts["total"] - self._trunk_facts["trained"]
 
     def _measure(self) -> dict[str, Any]:
         trained = {id(p) for module in self.trained_modules() for p in module.parameters()}

@@ -1,4 +1,4 @@
-"""The report's attention figure: the paper's figure 4, of a test set's first run."""
+"""The report's attention figure: the paper's figure 4, of a test set's first backbone run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
 from beitmed.model import hub
 from beitmed.report.document import Figure, Section
-from beitmed.report.variants import TestSet
+from beitmed.report.variants import TestSet, method
 from beitmed.runs import artifacts
 
 _IMAGES = "each:2"  # of each class
@@ -22,11 +22,14 @@ def section(test_set: TestSet, folder: Path, data_root: str | None) -> Section:
     Fetches nothing: weights that are not on this machine are a reason, not a download.
     """
     stem = folder / f"attention-{test_set.id}"
-    title = f"{test_set.name}: self-attention of {test_set.variants[0].name}, first seed"
+    # A baseline has no attention, so the first variant that may have some.
+    trained = [v for v in test_set.variants if method(v.first) == "backbone"]
+    variant = [*trained, *test_set.variants][0]
+    title = f"{test_set.name}: self-attention of {variant.name}, first seed"
     changes = ["data.download=false", *([f"data.root={data_root}"] if data_root else [])]
     try:
-        _weights_are_here(artifacts.read_config(test_set.first.path, changes).backbone)
-        caption = explanation.figure(test_set.first.path, stem, Choice(_IMAGES), changes)
+        _weights_are_here(artifacts.read_config(variant.first.path, changes).backbone)
+        caption = explanation.figure(variant.first.path, stem, Choice(_IMAGES), changes)
     except UserError as e:
         said = f"There is no attention figure: {str(e).partition(chr(10))[0]}"
         return Section(f"maps-{test_set.id}", title, paragraphs=[said])
@@ -37,7 +40,7 @@ def section(test_set: TestSet, folder: Path, data_root: str | None) -> Section:
         stem=stem,
         notes=[
             caption,
-            f"Every head: `python -m beitmed.explain {test_set.first.path.name}`.",
+            f"Every head: `python -m beitmed.explain {variant.first.path.name}`.",
         ],
     )
     return Section(f"maps-{test_set.id}", title, figures=[figure])

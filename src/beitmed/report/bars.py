@@ -48,8 +48,9 @@ def confusion(
     ]
     above = max(height_of(heading, 7) for heading in headings) + 0.06
     below = _below(class_names, cell)
+    upright = _upright(class_names, cell)
     under = 0.1 + max(
-        height_of(name, 6.5) if k <= 3 else max(width_of(line, 6.5) for line in name.split("\n"))
+        height_of(name, 6.5) if upright else max(width_of(line, 6.5) for line in name.split("\n"))
         for name in below
     )
     rows = -(-len(panels) // columns)
@@ -87,18 +88,22 @@ def _draw_confusion(axes: Axes, counts: NDArray[np.int64], size: float) -> None:
 
 
 def _below(names: Sequence[str], cell: float) -> list[str]:
-    """Return the names as they stand below the columns; upright where there are many."""
-    if len(names) <= 3:
+    """Return the names as they stand below the columns: turned where many do not fit."""
+    if _upright(names, cell):
         return [fitted(name, cell - 0.04, lines=3, size=6.5) for name in names]
     return [fitted(name, 0.97, lines=2, size=6.5) for name in names]
 
 
+def _upright(names: Sequence[str], cell: float) -> bool:
+    return len(names) <= 3 or all(width_of(name, 6.5) <= cell - 0.04 for name in names)
+
+
 def _class_ticks(axes: Axes, names: Sequence[str], cell: float, *, named: bool) -> None:
     middle = np.arange(len(names)) + 0.5
-    upright = len(names) <= 3
+    upright = _upright(names, cell)
     below = _below(names, cell)
     beside = (
-        [fitted(n, 0.72 if upright else 0.95, lines=3, size=6.5) for n in names]
+        [fitted(n, 0.72 if len(names) <= 3 else 0.95, lines=3, size=6.5) for n in names]
         if named
         else [""] * len(names)
     )

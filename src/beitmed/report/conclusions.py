@@ -40,14 +40,23 @@ def conclude(evidence: Evidence) -> Conclusion:
         if summaries is None:
             continue
         said = f"{test_set.name}, {name}: "
-        found += [said + s for s in _pairs(evidence.pairs, name, difference, adjusted)]
-        context += [said + s for s in _resolution(evidence.pairs, difference, adjusted)]
+        if name == "AUC" and not test_set.first.binary:
+            pairs: Sequence[Pair] = []  # a mean over classes, which is not tested
+        else:
+            pairs = evidence.pairs
+        found += [said + s for s in _pairs(pairs, name, difference, adjusted)]
+        context += [said + s for s in _resolution(pairs, difference, adjusted)]
         context += [said + s for s in _seeds(list(summaries.values()))]
         context += [said + s for s in _paper(evidence, name, summaries)]
     if len(test_set.variants) > 1 and not evidence.pairs:
         found.append(
             f"{test_set.name}: an image has several labels, for which no paired test is made; "
             "the order of the variants is no finding."
+        )
+    elif evidence.pairs and not test_set.first.binary:
+        found.append(
+            f"{test_set.name}, AUC: the mean over the classes is not tested in pairs; the order of "
+            "the variants by it is no finding."
         )
     single = [v.name for v in test_set.variants if len(v.runs) == 1]
     if single:
@@ -75,26 +84,31 @@ def _pairs(
     tested = [(pair, p) for pair in pairs if (p := adjusted(pair)) is not None]
     if not tested:
         return ["no pair of variants can be tested."]
+    untested = _untested(pairs, tested)
     apart = [(pair, p) for pair, p in tested if p < LEVEL]
     if not apart:
         least = min(p for _, p in tested)
         if len(tested) == 1:
+            [(only, _)] = tested
+            names = "the two variants" if len(pairs) == 1 else f'"{only.first}" and "{only.second}"'
             return [
-                f"no difference beyond noise between the two variants (p {_equals(least)}). Their "
-                f"order by {name} is no finding."
+                f"no difference beyond noise between {names} (p {_equals(least)}{untested}). "
+                f"Their order by {name} is no finding."
             ]
         return [
             f"no difference beyond noise in any of {len(tested):,} pairs (smallest p after Holm's "
-            f"correction {_equals(least)}). The order of the variants by {name} is no finding."
+            f"correction {_equals(least)}{untested}). The order of the variants by {name} is no "
+            "finding."
         ]
     named = sorted(apart, key=lambda found: found[1])[:_NAMED]
     more = "" if len(apart) <= _NAMED else f"; and {len(apart) - _NAMED:,} more, in the table"
     listed = "; ".join(_apart(pair, difference(pair), p) for pair, p in named)
     if len(tested) == 1:
-        return [f"the two variants differ beyond noise (p < {LEVEL:g}): {listed}."]
+        which = "the two variants" if len(pairs) == 1 else "two variants"
+        return [f"{which} differ beyond noise (p < {LEVEL:g}{untested}): {listed}."]
     said = [
         f"{len(apart):,} of {len(tested):,} pairs {'differs' if len(apart) == 1 else 'differ'} "
-        f"beyond noise (p < {LEVEL:g} after Holm's correction): {listed}{more}."
+        f"beyond noise (p < {LEVEL:g} after Holm's correction{untested}): {listed}{more}."
     ]
     if rest := len(tested) - len(apart):
         said.append(
@@ -103,6 +117,11 @@ def _pairs(
             else f"the other {rest:,} pairs cannot be told apart, and their order is no finding."
         )
     return said
+
+
+def _untested(pairs: Sequence[Pair], tested: Sequence[object]) -> str:
+    rest = len(pairs) - len(tested)
+    return f"; {rest:,} more {'pair' if rest == 1 else 'pairs'} cannot be tested" if rest else ""
 
 
 def _resolution(

@@ -32,7 +32,7 @@ def comparisons(evidence: Evidence, folder: Path) -> list[Figure]:
         if summaries is not None
     ]
     shown, note = _first(test_set)
-    if evidence.auc is not None:
+    if test_set.first.binary:
         stem = folder / f"roc-{test_set.id}"
         figures.roc_comparison(
             stem,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from beitmed.evaluation import comparisons, seeds
 from beitmed.evaluation.comparisons import Difference
 from beitmed.evaluation.seeds import Summary
 from beitmed.report.document import Interval
-from beitmed.report.variants import TestSet
+from beitmed.report.variants import TestSet, Variant
 
 LEVEL = 0.05  # of a Holm-adjusted p below which two variants are said to differ
 
@@ -36,12 +38,19 @@ class Evidence:
     test_set: TestSet
 
     @cached_property
-    def auc(self) -> dict[str, Summary] | None:
-        """AUC of each variant, None where runs have no positive class."""
-        if not self.test_set.first.binary:
-            return None
-        y = self.test_set.first.actual
-        return {v.name: seeds.auc_summary(y, v.scores) for v in self.test_set.variants}
+    def auc(self) -> dict[str, Summary]:
+        """AUC of each variant: of the positive class, or the mean over the classes or labels."""
+        first = self.test_set.first
+        if first.binary:
+            y = first.actual
+            return {v.name: seeds.auc_summary(y, v.scores) for v in self.test_set.variants}
+        member = first.one_against_others[0]
+        return {
+            v.name: seeds.mean_auc_summary(
+                member, np.stack([run.one_against_others[1] for run in v.runs])
+            )
+            for v in self.test_set.variants
+        }
 
     @cached_property
     def accuracy(self) -> dict[str, Summary] | None:
@@ -60,7 +69,7 @@ class Evidence:
         accuracy = comparisons.accuracy_differences({v.name: v.correct for v in variants}, of_seeds)
         accuracy_p = comparisons.holm([d.p for d in accuracy.values()])
         auc: dict[tuple[str, str], Difference] = {}
-        if self.auc is not None:
+        if self.test_set.first.binary:
             y = self.test_set.first.actual
             auc = comparisons.auc_differences(y, {v.name: v.scores for v in variants}, of_seeds)
         auc_p = comparisons.holm([auc[pair].p for pair in auc] or [None] * len(accuracy))
@@ -70,6 +79,20 @@ class Evidence:
                 accuracy.items(), accuracy_p, auc_p, strict=True
             )
         ]
+
+
+def of_runs(variant: Variant, name: str) -> tuple[Interval, float | None]:
+    """A measure of metrics.json, mean and standard deviation over a variant's runs.
+
+    With one run its own interval; with several none, as no method for that is known here.
+    """
+    found = [run.metrics["test"].get(name) for run in variant.runs]
+    values = [e["value"] for e in found if e is not None and e["value"] is not None]
+    if len(values) < len(found):
+        return Interval(None, reason="undefined for a seed"), None
+    if len(found) == 1:
+        return Interval(values[0], found[0]["ci_low"], found[0]["ci_high"]), None
+    return Interval(float(np.mean(values))), float(np.std(values, ddof=1))
 
 
 def interval(summary: Summary | Difference) -> Interval:

@@ -109,15 +109,22 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
             rows += [_published(row, notes) for row in same]
             others = [row for row in others if row not in same]
     rows += [_published(row, notes) for row in [*paper, *others]]
+    columns = [
+        Column("Method"),
+        Column("Origin", meaning="measured here, or published"),
+        *_columns("AUC", "AUC"),
+        *_columns("Accuracy", "acc."),
+    ]
+    title = f"{test_set.name}: measured and published"
+    if any(row["source"] == _PAPER for row in published):
+        title += ", in the layout of the paper's table"
+    else:  # the paper's columns would be empty
+        kept = (0, 1, 2, 6)
+        columns, rows = [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
     return Table(
         id=f"paper-{test_set.id}",
-        title=f"{test_set.name}: measured and published, in the layout of the paper's table",
-        columns=[
-            Column("Method"),
-            Column("Origin", meaning="measured here, or published"),
-            *_columns("AUC", "AUC"),
-            *_columns("Accuracy", "acc."),
-        ],
+        title=title,
+        columns=columns,
         rows=rows,
         notes=[
             *notes,
@@ -149,8 +156,7 @@ def _baseline(variant: Variant, headlines: Headlines, notes: list[str]) -> list[
     if differing := baseline_rows.departures(variant.first):
         name += " " + _note(notes, "Not the published protocol: " + ", ".join(differing) + ".")
     auc, accuracy = headlines
-    seeds = f"measured, {len(variant.runs)} seed(s)"
-    return [name, seeds, auc, *[None] * 3, accuracy, *[None] * 3]
+    return [name, _seeds(variant), auc, *[None] * 3, accuracy, *[None] * 3]
 
 
 def _columns(what: str, short: str) -> list[Column]:
@@ -170,13 +176,14 @@ def _measured(variant: Variant, headlines: Headlines, notes: list[str]) -> list[
     name = variant.name
     if paper is not None and (differing := departures(variant.first)):
         name += " " + _note(notes, "Not the paper's protocol: " + ", ".join(differing) + ".")
-    cells: list[Cell] = [
-        name,
-        f"measured, {len(variant.runs)} seed{'s' if len(variant.runs) > 1 else ''}",
-    ]
+    cells: list[Cell] = [name, _seeds(variant)]
     for estimate, published in zip(headlines, paper or (None, None), strict=True):
         cells += [estimate, published, *_held(estimate, published)]
     return cells
+
+
+def _seeds(variant: Variant) -> str:
+    return f"measured, {len(variant.runs)} seed{'s' if len(variant.runs) > 1 else ''}"
 
 
 def _held(estimate: Interval, published: float | None) -> tuple[float | None, bool | None]:

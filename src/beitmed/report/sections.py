@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from beitmed.evaluation.seeds import Summary
-from beitmed.report import attended, conclusions, drawn, published, seen, tables
-from beitmed.report.document import Curve, Document, Interval, Section
-from beitmed.report.evidence import Evidence, interval
-from beitmed.report.variants import TestSet, Variant, group
+from beitmed.report import attended, conclusions, drawn, published, run_tables, seen, tables
+from beitmed.report.document import Curve, Document, Section
+from beitmed.report.evidence import Evidence, interval, of_runs
+from beitmed.report.variants import TestSet, group
 from beitmed.runs.finished import FinishedRun
 
 log = logging.getLogger(__name__)
@@ -76,8 +75,10 @@ def _paper(evidence: Evidence) -> Section | None:
     test_set = evidence.test_set
     measured = {
         v.name: (
-            _headline(v, "auc", evidence.auc),
-            _headline(v, "accuracy", evidence.accuracy),
+            interval(evidence.auc[v.name]),
+            interval(evidence.accuracy[v.name])
+            if evidence.accuracy is not None
+            else of_runs(v, "accuracy")[0],
         )
         for v in test_set.variants
     }
@@ -96,26 +97,11 @@ def _paper(evidence: Evidence) -> Section | None:
         title=f"{test_set.name}: beside published results",
         paragraphs=[
             "Published figures are of single test sets without intervals, most of them of one "
-            "run. A row that is higher than another is not therefore better."
+            "run. A row that is higher than another is not therefore better.",
+            *tables.no_accuracy(test_set),
         ],
         tables=found,
     )
-
-
-def _headline(variant: Variant, name: str, found: dict[str, Summary] | None) -> Interval:
-    """The measure over seeds; a task that has none there gives single runs' own intervals."""
-    if found is not None:
-        return interval(found[variant.name])
-    estimates = [run.metrics["test"][name] for run in variant.runs]
-    if len(estimates) == 1:
-        [e] = estimates
-        return Interval(
-            e["value"], e["ci_low"], e["ci_high"], None if e["interval"] else e["reason"]
-        )
-    values = [e["value"] for e in estimates]
-    if None in values:
-        return Interval(None, reason="undefined for a seed")
-    return Interval(sum(values) / len(values))
 
 
 def _single_runs(evidence: Evidence, folder: Path) -> Section:
@@ -123,7 +109,7 @@ def _single_runs(evidence: Evidence, folder: Path) -> Section:
     return Section(
         id=f"single-{test_set.id}",
         title=f"{test_set.name}: every run",
-        tables=tables.every_run(evidence),
+        tables=run_tables.every_run(evidence.test_set),
         figures=drawn.single_runs(evidence, folder),
     )
 

@@ -1,44 +1,18 @@
-"""The report's tables of measured results; no number is made here."""
+"""The report's tables of variants and their differences; no number is made here."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from beitmed.evaluation.seeds import Summary
-from beitmed.report.document import Cell, Column, Interval, Table, p_value
-from beitmed.report.evidence import Evidence, interval
+from beitmed.report.document import Cell, Column, Table, p_value
+from beitmed.report.evidence import Evidence, interval, of_runs
 from beitmed.report.variants import TestSet
 
-#: metrics.json's names as headings, in a table's order; those of the decision at argmax first.
-_AT_ARGMAX = {
-    "auc": "AUC",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-}
-_MORE = {
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "mcc": "MCC",
-    "average_precision": "Average precision",
-    "brier": "Brier",
-    "ece": "ECE (15 bins)",
-}
-_OTHER_RULES = {
-    "accuracy": "Accuracy at 0.5",
-    "accuracy_val_threshold": "Accuracy, threshold from val",
-    "val_threshold": "That threshold (log odds)",
-    "accuracy_prior_corrected": "Accuracy, prior corrected",
-    "estimated_prior": "Prior estimated on test",
-    "sensitivity_at_val_specificity_95": "Sensitivity, 95 % specificity on val",
-    "specificity_at_val_specificity_95": "Specificity there",
-    "specificity_at_val_sensitivity_95": "Specificity, 95 % sensitivity on val",
-    "sensitivity_at_val_sensitivity_95": "Sensitivity there",
-    "temperature": "Temperature from val",
-    "brier_temperature": "Brier, with temperature",
-    "ece_temperature": "ECE, with temperature",
+#: What a task has besides AUC and accuracy in the table of variants.
+_BESIDES = {
+    "ordinal": ("kappa_quadratic", "Quadratic-weighted kappa"),
+    "multilabel": ("average_precision", "Average precision"),
 }
 
 
@@ -46,6 +20,7 @@ def variants(evidence: Evidence) -> Table:
     """One row a variant: means over seeds with intervals, and what varies between seeds."""
     test_set = evidence.test_set
     measures = [(name, of) for name, of in _measures(evidence) if of is not None]
+    besides = _BESIDES.get(test_set.first.task)
     columns = [
         Column("Variant"),
         Column(
@@ -58,11 +33,17 @@ def variants(evidence: Evidence) -> Table:
     ]
     for name, _ in measures:
         columns += [
-            Column(name, 3, "0 to 1; mean over seeds with its 95 % interval"),
+            Column(name, 3, _meaning(test_set, name)),
             Column(f"{name}, SD of seeds", 4, "standard deviation between seeds"),
             Column(f"{name}, SE of test", 4, "standard error of the mean from the choice of test "
                    "images alone, the models as trained"),
         ]  # fmt: skip
+    if besides is not None:
+        _, name = besides
+        columns += [
+            Column(name, 3, "mean over seeds; of one seed with its 95 % interval"),
+            Column(f"{name}, SD of seeds", 4, "standard deviation between seeds"),
+        ]
     rows = [
         [
             variant.name,
@@ -73,9 +54,11 @@ def variants(evidence: Evidence) -> Table:
                 for _, of in measures
                 for cell in (interval(of[variant.name]), *_spread(of[variant.name]))
             ),
+            *(of_runs(variant, besides[0]) if besides is not None else ()),
         ]
         for variant in test_set.variants
     ]
+    lacking = [s.reason for _, of in measures for s in of.values() if s.mean is not None]
     methods = sorted({s.interval for _, of in measures for s in of.values() if s.interval})
     return Table(
         id=f"variants-{test_set.id}",
@@ -83,12 +66,33 @@ def variants(evidence: Evidence) -> Table:
         columns=columns,
         rows=rows,
         notes=[
-            *_positive_class(test_set),
-            f"Intervals: {', '.join(methods)}. With one seed they cover the choice of test images "
-            "only, with several also that of the seeds.",
+            *positive_class(test_set),
+            f"Intervals: {', '.join(methods) or 'none'}. With one seed they cover the choice of "
+            "test images only, with several also that of the seeds.",
+            *_not_available("interval", lacking),
+            *no_accuracy(test_set),
             "The order of rows is that of the settings, not of merit.",
         ],
     )
+
+
+def _meaning(test_set: TestSet, name: str) -> str:
+    of = "; mean over seeds with its 95 % interval"
+    if name != "AUC" or test_set.first.binary:
+        return f"0 to 1{of}"
+    which = "class" if test_set.first.single_label else "label"
+    return f"0 to 1; of each {which} against the others, mean over the {which}s{of}"
+
+
+def no_accuracy(test_set: TestSet) -> list[str]:
+    """What accuracy says of several labels an image: next to nothing, where findings are rare."""
+    if test_set.first.single_label:
+        return []
+    share = test_set.first.metrics["test"]["accuracy_all_negative"]["value"]
+    return [
+        f"Accuracy is no headline here: never calling any label is right for {share:.1%} of the "
+        "labels of these images.".replace("%", " %", 1)
+    ]
 
 
 def _measures(evidence: Evidence) -> list[tuple[str, dict[str, Summary] | None]]:
@@ -99,7 +103,8 @@ def _spread(summary: Summary) -> tuple[Cell, Cell]:
     return summary.sd, summary.test_se
 
 
-def _positive_class(test_set: TestSet) -> list[str]:
+def positive_class(test_set: TestSet) -> list[str]:
+    """The note that says which class is positive, where one is."""
     if not test_set.first.binary:
         return []
     y = test_set.first.actual
@@ -109,80 +114,12 @@ def _positive_class(test_set: TestSet) -> list[str]:
     ]
 
 
-def every_run(evidence: Evidence) -> list[Table]:
-    """One row a run, its metrics with 95 % intervals, in tables that a page holds."""
-    test_set = evidence.test_set
-    found = dict.fromkeys(name for run in test_set.runs for name in run.metrics["test"])
-    own = _own(test_set)
-    outside = [f"From outside the package: {', '.join(f'{n} is {f}' for n, f in own)}."][: len(own)]
-    sampling = "95 % intervals of single runs cover the choice of test images only. Methods and n "
-    sampling += "of each are in the runs' metrics.json."
-    if not test_set.first.binary:  # those by class are in metrics.json
-        names = {n: _AT_ARGMAX.get(n, n.replace("_", " ")) for n in found if "/" not in n}
-        return [_runs(test_set, "runs", "every run", names, [sampling, *outside])]
-    kinds = [
-        ("runs", "every run, AUC and the decision at argmax", _AT_ARGMAX, sampling),
-        (
-            "more", "every run, further metrics at argmax", _MORE | {n: n for n, _ in own},
-            sampling + " ECE has no interval: it is biased upwards, so metrics.json gives the "
-            "range that perfect calibration would show.",
-        ),
-        (
-            "rules", "every run, other decision rules and calibration", _OTHER_RULES,
-            "Thresholds and temperature are fitted on the validation split; the prior is "
-            "estimated from the test scores without their labels. Fitted numbers count as fixed.",
-        ),
-    ]  # fmt: skip
-    return [
-        _runs(test_set, kind, what, {n: label for n, label in known.items() if n in found},
-              [note, *(outside if kind == "more" else [])])
-        for kind, what, known, note in kinds
-        if known.keys() & found.keys()
-    ]  # fmt: skip
-
-
-def _own(test_set: TestSet) -> list[tuple[str, str]]:
-    """Metrics from outside the package, each with its function; of one name there may be two."""
-    configured = (run.config.get("evaluate") or {} for run in test_set.runs)
-    return list(dict.fromkeys(
-        (name, function)
-        for values in configured
-        for name, function in (values.get("metrics") or {}).items()
-    ))  # fmt: skip
-
-
-def _runs(
-    test_set: TestSet, kind: str, what: str, names: Mapping[str, str], notes: Sequence[str]
-) -> Table:
-    rows: list[Sequence[Cell]] = [
-        [variant.name, run.seed, *(_estimate(run.metrics["test"].get(name)) for name in names)]
-        for variant in test_set.variants
-        for run in variant.runs
-    ]
-    return Table(
-        id=f"{kind}-{test_set.id}",
-        title=f"{test_set.name}: {what}",
-        columns=[Column("Variant"), Column("Seed", 0), *map(Column, names.values())],
-        rows=rows,
-        notes=[*_positive_class(test_set), *notes],
-    )
-
-
-def _estimate(values: dict[str, Cell] | None) -> Interval | None:
-    if values is None:
-        return None
-    numbers = [values.get(key) for key in ("value", "ci_low", "ci_high")]
-    value, low, high = (x if isinstance(x, float | int) else None for x in numbers)
-    reason = values.get("reason")
-    return Interval(value, low, high, str(reason) if value is None else None)
-
-
 def pairs(evidence: Evidence) -> list[Table]:
     """Every pair of variants, a table a measure: differences, p, and p adjusted after Holm."""
     if not evidence.pairs:
         return []
     return [
-        *([_auc_pairs(evidence)] if evidence.auc is not None else []),
+        *([_auc_pairs(evidence)] if evidence.test_set.first.binary else []),
         _accuracy_pairs(evidence),
     ]
 
@@ -194,7 +131,8 @@ def _auc_pairs(evidence: Evidence) -> Table:
         if pair.auc is not None
     ]
     note = "Paired DeLong test, with the variance between seeds where there are several."
-    return _pairs(evidence.test_set, "AUC", rows, [], [note])
+    lacking = {p.auc.reason for p in evidence.pairs if p.auc is not None and p.auc.p is None}
+    return _pairs(evidence.test_set, "AUC", rows, [], [note, *_not_available("p", lacking)])
 
 
 def _accuracy_pairs(evidence: Evidence) -> Table:
@@ -248,4 +186,12 @@ def _pairs(
 
 def _p(p: float | None) -> Cell:
     """A p as a cell: below 0.001 a bound, as approximate tests say no more than that."""
-    return p_value(p) if p is not None and p < 1e-3 else p
+    if p is None:
+        return "n/a"
+    return p_value(p) if p < 1e-3 else p
+
+
+def _not_available(what: str, reasons: Iterable[str | None]) -> list[str]:
+    """Why something is lacking in a table, if it is."""
+    known = sorted({reason for reason in reasons if reason is not None})
+    return [f"No {what}: {'; '.join(known)}."] if known else []

@@ -88,6 +88,14 @@ class FinishedRun:
         return result
 
     @cached_property
+    def one_against_others(self) -> tuple[Bools, Floats]:
+        """Test images of each class or label [n, classes], and its log odds there [n, classes]."""
+        labels, logits = self.test.labels, self.test.logits
+        if not self.single_label:
+            return labels.astype(bool), logits
+        return labels[:, None] == np.arange(logits.shape[1]), multiclass.one_vs_rest(logits)
+
+    @cached_property
     def correct(self) -> Bools:
         """Whether argmax is right for a test image, [n]; a tie is the first class."""
         result: Bools = self.test.logits.argmax(axis=1) == self.test.labels

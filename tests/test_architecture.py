@@ -37,6 +37,7 @@ CONFINED = {
     "peft": {"model.adapters"},
     "flaml": {"baselines.automl"},
     "autogluon": {"baselines.autogluon_worker"},
+    "timm": {"baselines.autogluon_worker"},
     "datasets": {"data.folder_table"},
     "pydicom": {"data.image_files"},
 }  # fmt: skip
@@ -44,8 +45,8 @@ WITH_TORCH = {"runs.environment", "data.pixels", "model.adapters", "model.comput
               "model.families", "model.family", "model.freezing", "model.heads",
               "model.beit_training", "model.timm_layout", "model.trained", "model.weights",
               "transfer.trainer", "transfer.trunk_features", "transfer.fitting", "pipeline",
-              "explain.attention", "baselines.pooled", "baselines.resnet",
-              "baselines.resnet_training"}  # fmt: skip
+              "explain.attention", "baselines.autogluon_worker", "baselines.pooled",
+              "baselines.resnet", "baselines.resnet_training"}  # fmt: skip
 PACKAGES = ("beitmed", *(f"beitmed.{p.parent.name}" for p in sorted(SOURCE.glob("*/__init__.py"))))
 
 

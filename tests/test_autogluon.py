@@ -11,13 +11,14 @@ import csv
 import json
 import os
 import sys
-import sysconfig
 import venv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import timm
+import torch
 from conftest import beitmed, medmnist_arrays, resolve
 from scipy.special import log_softmax
 
@@ -40,12 +41,13 @@ from PIL import Image
 class MultiModalPredictor:
     total_parameters, trainable_parameters = 7, 5
 
-    def __init__(self, label, problem_type, path, pretrained):
+    def __init__(self, label, problem_type, path):
         self.label, self.path = label, Path(path)
-        assert (problem_type, pretrained) == ("binary", True), (problem_type, pretrained)
+        assert problem_type == "binary"
 
     def fit(self, train_data, tuning_data, **settings):
-        if settings["presets"] == "best_quality":
+        checkpoint = settings["hyperparameters"].get("model.timm_image.checkpoint_name")
+        if checkpoint == "from_the_hub":
             raise RuntimeError("no network to fetch from")
         assert set(tuning_data) == {"image", "label"} and len(tuning_data) == 24
         print("much that nobody wants to read")
@@ -79,7 +81,7 @@ def python(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("venv")
     venv.create(root, symlinks=True, with_pip=False)
     [site] = root.glob("lib/python*/site-packages")
-    (site / "shared.pth").write_text(sysconfig.get_path("purelib"))
+    (site / "shared.pth").write_text(str(Path(np.__file__).parents[1]))
     (site / "autogluon" / "multimodal").mkdir(parents=True)
     (site / "autogluon" / "multimodal" / "__init__.py").write_text(STANDS_IN)
     (site / "autogluon_multimodal-0.0.1.dist-info").mkdir()
@@ -139,7 +141,9 @@ def test_an_environment_without_autogluon_is_named(given, said, tmp_path):
 
 
 def test_its_failure_is_a_message_with_the_end_of_what_it_said(python, tmp_path):
-    done = beitmed(*SMALL, f"method.python={python}", "method.presets=best_quality", cwd=tmp_path)
+    done = beitmed(
+        *SMALL, f"method.python={python}", "method.checkpoint=from_the_hub", cwd=tmp_path
+    )
     assert done.returncode == 2
     assert "RuntimeError: no network to fetch from" in done.stderr
     assert "exit code 1" in done.stderr and "method.pretrained=false" in done.stderr
@@ -180,14 +184,30 @@ def test_which_python_it_was_is_not_part_of_a_runs_identity():
         for more in ([], ["method.python=a"], ["method.python=b"])
     }
     assert len(names) == 1
-    assert names != {config.run_name(resolve("method=autogluon", "method.pretrained=false"))}
+    assert names != {config.run_name(resolve("method=autogluon", "method.time_budget_s=9"))}
+
+
+def test_random_weights_are_those_of_a_named_model():
+    with pytest.raises(UserError, match=r"method\.pretrained: found false without a method\.check"):
+        resolve("method=autogluon", "method.pretrained=false")
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_a_checkpoint_of_random_weights_is_one_that_autogluon_reads(name, tmp_path):
+    folder = Path(autogluon_worker._random_checkpoint(tmp_path, name, 3))
+    facts = json.loads((folder / "config.json").read_text())
+    # As its TimmAutoModelForImagePrediction makes a model of a folder.
+    model = timm.create_model(
+        facts["architecture"], checkpoint_path=folder / "pytorch_model.bin", num_classes=0
+    ).eval()
+    pixels = torch.zeros(1, *facts["pretrained_cfg"]["input_size"])
+    assert model(pixels).shape == (1, facts["num_features"])
 
 
 @pytest.mark.skipif(REAL is None, reason="BEITMED_AUTOGLUON_PYTHON names no Python of AutoGluon's")
 def test_autogluon_itself(tmp_path):
     run = go(tmp_path, f"method.python={REAL}", "method.time_budget_s=20", "device=cpu",
-             "method.pretrained=false",
-             "+method.hyperparameters.model.timm_image.checkpoint_name=resnet18")  # fmt: skip
+             "method.pretrained=false", "method.checkpoint=resnet18")  # fmt: skip
     said = json.loads((run / "model.json").read_text())
     assert said["parameters"] > 11e6 and said["summary"]["training_time"] > 0
     read = finished.read(run)

@@ -129,6 +129,7 @@ def _write(scratch: Path, cfg: Config, data: Data, indices: np.ndarray) -> None:
         "seed": cfg.seed,
         "time_budget_s": cfg.method.time_budget_s,
         "presets": cfg.method.presets,
+        "checkpoint": cfg.method.checkpoint,
         "pretrained": cfg.method.pretrained,
         "hyperparameters": settings,
     }
@@ -175,9 +176,9 @@ def _run(python: str, scratch: Path, fetches: bool) -> None:
             raise
     if process.returncode != 0:
         hint = (
-            " If it could not fetch its weights: set method.pretrained=false, or "
-            "+method.hyperparameters.model.timm_image.checkpoint_name=FOLDER, with config.json and "
-            "pytorch_model.bin as timm's save_for_hf writes them."
+            " If it could not fetch its weights: set method.checkpoint to a folder with the "
+            "config.json and pytorch_model.bin of a timm model without a head (num_classes=0), or "
+            "to the name of a timm model with method.pretrained=false, for random weights."
         )
         raise UserError(
             f"method: AutoGluon ended with exit code {process.returncode}."

@@ -1,7 +1,7 @@
 """AutoGluon's side of `method=autogluon`: a script for the Python that AutoGluon is installed for.
 
 Run by its path and never imported, since that Python knows neither beitmed nor its versions of
-PyTorch and transformers: it imports the standard library, NumPy, pandas and AutoGluon only.
+PyTorch and transformers: it imports the standard library, AutoGluon and what that brings.
 
     python -I autogluon_worker.py version   prints AutoGluon's version
     python -I autogluon_worker.py FOLDER    reads FOLDER/job.json, train.csv, val.csv and test.csv;
@@ -42,20 +42,44 @@ def _probabilities(predictor: Any, table: Any, classes: int) -> Any:
     return result
 
 
+def _random_checkpoint(folder: Path, name: str, seed: int) -> str:
+    """A folder with a timm model of random weights, for `fit` knows no other way to have them."""
+    import timm
+    import torch
+
+    torch.manual_seed(seed)
+    model: Any = timm.create_model(name, pretrained=False, num_classes=0)
+    facts = {
+        "architecture": name,
+        "num_features": model.num_features,
+        "pretrained_cfg": {key: model.pretrained_cfg[key] for key in ("input_size", "mean", "std")},
+    }
+    checkpoint = folder / "random"
+    checkpoint.mkdir()
+    torch.save(model.state_dict(), checkpoint / "pytorch_model.bin")
+    (checkpoint / "config.json").write_text(json.dumps(facts), encoding="utf-8")
+    return str(checkpoint)
+
+
 def _fit(folder: Path, job: dict[str, Any]) -> None:
     import numpy as np
 
     _say("importing AutoGluon")
     from autogluon.multimodal import MultiModalPredictor
 
+    settings = job["hyperparameters"]
+    if (checkpoint := job["checkpoint"]) is not None:
+        if not job["pretrained"]:
+            checkpoint = _random_checkpoint(folder, checkpoint, job["seed"])
+        settings["model.timm_image.checkpoint_name"] = checkpoint
     predictor = MultiModalPredictor(
         label="label", problem_type="binary" if job["classes"] == 2 else "multiclass",
-        path=str(folder / "model"), pretrained=job["pretrained"],
+        path=str(folder / "model"),
     )  # fmt: skip
     _say(f"training for up to {job['time_budget_s']} s")
     predictor.fit(
         train_data=_table(folder, "train"), tuning_data=_table(folder, "val"),
-        presets=job["presets"], hyperparameters=job["hyperparameters"],
+        presets=job["presets"], hyperparameters=settings,
         time_limit=job["time_budget_s"], seed=job["seed"], column_types={"image": "image_path"},
     )  # fmt: skip
     for split in ("val", "test"):

@@ -83,16 +83,27 @@ class AutomlMethod(_Method):
 class AutogluonMethod(_Method):
     """python: the program of the environment that AutoGluon lives in; null is refused by the run.
 
-    time_budget_s: seconds of training. hyperparameters: AutoGluon's own, nested by
-    the parts of their names.
+    time_budget_s: seconds of training. checkpoint: a timm model by its name or in a folder; null:
+    what `presets` choose. pretrained: false starts that model from random weights.
+    hyperparameters: AutoGluon's own, nested by the parts of their names.
     """
 
     name: Literal["autogluon"]
     python: Annotated[str, Field(min_length=1)] | None
     time_budget_s: Count
     presets: Literal["medium_quality", "high_quality", "best_quality"]
+    checkpoint: Annotated[str, Field(min_length=1)] | None
     pretrained: bool
     hyperparameters: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _random_weights_of_what(self) -> AutogluonMethod:
+        if not self.pretrained and self.checkpoint is None:
+            raise ValueError(
+                "method.pretrained: found false without a method.checkpoint; say of which timm "
+                "model, such as method.checkpoint=resnet18"
+            )
+        return self
 
 
 class OtherMethod(_Method):

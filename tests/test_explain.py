@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import run_folders
 import torch
 import yaml
 from conftest import FAST, beitmed, randomise, resolve
@@ -294,3 +295,9 @@ def test_a_runs_configuration_is_read_back_as_it_was(tmp_path):
             assert artifacts.read_config(opened.path) == cfg
             moved = artifacts.read_config(opened.path, ["data.root=/x=y", "data.download=false"])
     assert (moved.data.root, moved.data.download, moved.train) == ("/x=y", False, cfg.train)
+
+
+def test_a_run_of_several_labels_an_image_is_refused(tmp_path):
+    run = run_folders.make(tmp_path / "run", "dataset=chest", "backbone=beit_tiny")
+    with pytest.raises(UserError, match="an image of chest has several labels"):
+        explanation.explain(run)

@@ -49,7 +49,7 @@ def test_every_class_has_a_panel_with_its_name_auc_and_n(tmp_path, k):
     texts = svg_text(svg)
     for i, (name, auc) in enumerate(zip(names, aucs, strict=True)):
         assert name in texts
-        assert f"AUC {auc.value:.3f} ({auc.ci_low:.3f}–{auc.ci_high:.3f})" in texts
+        assert f"AUC {auc.value:.3f} [{auc.ci_low:.3f}, {auc.ci_high:.3f}]" in texts
         assert f"n = {member[:, i].sum()} of 200" in texts
 
 

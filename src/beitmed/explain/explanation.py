@@ -166,6 +166,11 @@ def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
             f"{folder}: a run with method={cfg.method.name}, which has no attention; give a run "
             "with method=backbone."
         )
+    if cfg.dataset.task == "multilabel":
+        raise UserError(
+            f"{folder}: an image of {cfg.dataset.name} has several labels, for which attention "
+            "maps are not drawn; give a run of a dataset with one label an image."
+        )
     for name in ("top.safetensors", "predictions.csv", "data.json"):
         if not (folder / name).is_file():
             raise UserError(

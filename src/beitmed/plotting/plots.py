@@ -193,6 +193,15 @@ def auc_label(auc: Estimate) -> str:
     return f"AUC {auc.value:.3f}, 95 % CI {auc.ci_low:.3f}–{auc.ci_high:.3f} ({auc.interval})"
 
 
+def auc_short(auc: Estimate) -> str:
+    """Return an AUC with its interval, as the heading of a small plot has room for it."""
+    if auc.value is None:
+        return "AUC undefined"
+    if auc.ci_low is None or auc.ci_high is None:
+        return f"AUC {auc.value:.3f}"
+    return f"AUC {auc.value:.3f} [{auc.ci_low:.3f}, {auc.ci_high:.3f}]"
+
+
 def wrapped(text: str, width: int) -> str:
     """Return at most 7 lines of this many letters, as `plain` gives them."""
     return textwrap.fill(plain(text), width, max_lines=7, placeholder=" …", break_on_hyphens=False)

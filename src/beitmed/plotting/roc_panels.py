@@ -15,7 +15,15 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from beitmed.evaluation.estimates import Estimate
 from beitmed.evaluation.intervals import Bools, Floats
-from beitmed.plotting.plots import FULL_WIDTH, STYLE, roc_band, roc_points, wrapped, write
+from beitmed.plotting.plots import (
+    FULL_WIDTH,
+    STYLE,
+    auc_short,
+    roc_band,
+    roc_points,
+    wrapped,
+    write,
+)
 
 _COLUMNS = 4
 _NAME = 26  # letters a line over a panel
@@ -70,7 +78,7 @@ def draw(
 
 def _panel(axes: Axes, y: Bools, score: Floats, name: str, auc: Estimate) -> None:
     plain = textwrap.wrap(wrapped(name, 200), _NAME, max_lines=2, placeholder=" …")
-    axes.set_title("\n".join([*plain, _auc(auc)]), parse_math=False, loc="left")
+    axes.set_title("\n".join([*plain, auc_short(auc)]), parse_math=False, loc="left")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -85,11 +93,3 @@ def _panel(axes: Axes, y: Bools, score: Floats, name: str, auc: Estimate) -> Non
     fpr, tpr, _ = corners(y, score)
     axes.plot(fpr, tpr, "k-", linewidth=1, clip_on=False, zorder=3)
     axes.text(0.97, 0.04, f"n = {sizes}", ha="right", va="bottom")
-
-
-def _auc(auc: Estimate) -> str:
-    if auc.value is None:
-        return "AUC undefined"
-    if auc.ci_low is None or auc.ci_high is None:
-        return f"AUC {auc.value:.3f}"
-    return f"AUC {auc.value:.3f} ({auc.ci_low:.3f}–{auc.ci_high:.3f})"

@@ -45,11 +45,10 @@ def comparisons(evidence: Evidence, folder: Path) -> list[Figure]:
             positive_name=test_set.positive,
         )
         made.append(
-            Figure(
-                id=stem.name,
-                title=f"{test_set.name}: ROC curves of the variants' first seeds",
-                alternative=f"ROC curves of {len(shown)} variants with pointwise 95 % bands.",
-                stem=stem,
+            _figure(
+                stem,
+                f"{test_set.name}: ROC curves of the variants' first seeds",
+                f"ROC curves of {len(shown)} variants with pointwise 95 % bands.",
             )
         )
     shown = [v for v in shown if any(run.history for run in v.runs)]  # others know no epochs
@@ -62,14 +61,17 @@ def comparisons(evidence: Evidence, folder: Path) -> list[Figure]:
         title=f"{test_set.name}: learning curves{note}",
     )
     made.append(
-        Figure(
-            id=stem.name,
-            title=f"{test_set.name}: learning curves",
-            alternative="Loss and validation metrics by epoch; thin lines are single seeds.",
-            stem=stem,
+        _figure(
+            stem,
+            f"{test_set.name}: learning curves",
+            "Loss and validation metrics by epoch; thin lines are single seeds.",
         )
     )
     return made
+
+
+def _figure(stem: Path, title: str, alternative: str, notes: Sequence[str] = ()) -> Figure:
+    return Figure(id=stem.name, title=title, alternative=alternative, stem=stem, notes=notes)
 
 
 def _first(test_set: TestSet) -> tuple[Sequence[Variant], str]:
@@ -103,12 +105,11 @@ def _forest(evidence: Evidence, name: str, summaries: dict[str, Summary], folder
         title=f"{test_set.name}: {name} on {test_set.n:,} test images, with 95 % intervals{some}",
         xlabel=f"Test {name}",
     )
-    return Figure(
-        id=stem.name,
-        title=f"{test_set.name}: {name} of each variant with its 95 % interval{some}",
-        alternative=f"{name} with intervals, a row a variant, in the order of the settings.",
-        stem=stem,
-        notes=["Diamonds: the paper's own figures."] if any(r.published for r in rows) else [],
+    return _figure(
+        stem,
+        f"{test_set.name}: {name} of each variant with its 95 % interval{some}",
+        f"{name} with intervals, a row a variant, in the order of the settings.",
+        ["Diamonds: the paper's own figures."] if any(r.published for r in rows) else [],
     )
 
 
@@ -127,11 +128,10 @@ def single_runs(evidence: Evidence, folder: Path) -> list[Figure]:
         class_names=test_set.class_names,
     )
     made = [
-        Figure(
-            id=stem.name,
-            title=f"{test_set.name}: confusion matrices of the variants' first seeds",
-            alternative="Counts of test images by actual and predicted class.",
-            stem=stem,
+        _figure(
+            stem,
+            f"{test_set.name}: confusion matrices of the variants' first seeds",
+            "Counts of test images by actual and predicted class.",
         )
     ]
     if test_set.first.binary:
@@ -143,11 +143,10 @@ def single_runs(evidence: Evidence, folder: Path) -> list[Figure]:
             positive_name=test_set.positive,
         )
         made.append(
-            Figure(
-                id=stem.name,
-                title=f"{test_set.name}: reliability diagrams of the variants' first seeds",
-                alternative="Observed share of the positive class by predicted probability.",
-                stem=stem,
+            _figure(
+                stem,
+                f"{test_set.name}: reliability diagrams of the variants' first seeds",
+                "Observed share of the positive class by predicted probability.",
             )
         )
     return made
@@ -189,11 +188,8 @@ def images(test_set: TestSet, loaded: Data, folder: Path) -> list[Figure]:
     what = f"the first {_EXAMPLES} training images of each class, {size} px"
     pictures.samples(stem, rows, title=f"{test_set.name}: {what}")
     made = [
-        Figure(
-            id=stem.name,
-            title=f"{test_set.name}: {what}",
-            alternative=f"Example images of {', '.join(loaded.class_names)}.",
-            stem=stem,
+        _figure(
+            stem, f"{test_set.name}: {what}", f"Example images of {', '.join(loaded.class_names)}."
         )
     ]
     stem = folder / f"classes-{test_set.id}"
@@ -213,11 +209,10 @@ def images(test_set: TestSet, loaded: Data, folder: Path) -> list[Figure]:
     ]
     bars.class_counts(stem, counts, title=f"{test_set.name}: classes by split")
     made.append(
-        Figure(
-            id=stem.name,
-            title=f"{test_set.name}: classes by split",
-            alternative="Share of each class in train, val and test.",
-            stem=stem,
+        _figure(
+            stem,
+            f"{test_set.name}: classes by split",
+            "Share of each class in train, val and test.",
         )
     )
     return made

@@ -27,6 +27,7 @@ from beitmed.plotting.plots import (
     HISTORY_LINES,
     TPR_LABEL,
     auc_label,
+    auc_short,
     case_counts,
     draw_band,
     roc_points,
@@ -163,11 +164,8 @@ def _overlay(axes: Axes, curves: Sequence[RocCurve], *, bands: bool) -> list[Lin
 
 
 def _panel_heading(curve: RocCurve) -> str:
-    auc = curve.auc
-    value = "AUC undefined" if auc.value is None else f"AUC {auc.value:.3f}"
-    if auc.ci_low is not None:
-        value += f" [{auc.ci_low:.3f}, {auc.ci_high:.3f}]"
-    return f"{fitted(curve.name, _SMALL + 0.1, lines=2, size=6.5)}\n{value}".strip("\n")
+    name = fitted(curve.name, _SMALL + 0.1, lines=2, size=6.5)
+    return f"{name}\n{auc_short(curve.auc)}".strip("\n")
 
 
 def _draw_panel(axes: Axes, curves: Sequence[RocCurve], chosen: int) -> None:

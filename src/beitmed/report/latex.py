@@ -84,14 +84,13 @@ def table(content: Table) -> str:
     head = rf"\toprule{chr(10)}{_line(heads)}{chr(10)}\midrule"
     caption = rf"\caption{{{escape(content.title)}}}\label{{tab:{content.id}}}"
     body = [_line(row) for row in rows]
+    notes = [rf"{{\footnotesize {escape(note)}\par}}" for note in content.notes]
     long = len(rows) > ROWS_OF_A_PAGE
     lines = [
         r"% \usepackage[T1]{fontenc} \usepackage{booktabs,textcomp" + ",longtable" * long + "}",
-        *(_long(spec, caption, head, body) if long else _short(spec, caption, head, body)),
+        *(_long if long else _short)(spec, caption, head, body, notes),
     ]
-    notes = [rf"{{\footnotesize {escape(note)}\par}}" for note in content.notes]
-    end = len(lines) if long else -1
-    return "\n".join([*lines[:end], *notes, *lines[end:]]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def _line(cells: list[str]) -> str:
@@ -99,7 +98,7 @@ def _line(cells: list[str]) -> str:
     return " & ".join(re.sub(r"^(\[.*)", r"{\1}", cell) for cell in cells) + r" \\"
 
 
-def _short(spec: str, caption: str, head: str, body: list[str]) -> list[str]:
+def _short(spec: str, caption: str, head: str, body: list[str], notes: list[str]) -> list[str]:
     return [
         r"\begin{table}[htbp]",
         r"\centering",
@@ -109,11 +108,12 @@ def _short(spec: str, caption: str, head: str, body: list[str]) -> list[str]:
         *body,
         r"\bottomrule",
         r"\end{tabular}\par\smallskip",
+        *notes,
         r"\end{table}",
     ]
 
 
-def _long(spec: str, caption: str, head: str, body: list[str]) -> list[str]:
+def _long(spec: str, caption: str, head: str, body: list[str], notes: list[str]) -> list[str]:
     return [
         rf"\begin{{longtable}}{{{spec}}}",
         rf"{caption}\\",
@@ -123,4 +123,5 @@ def _long(spec: str, caption: str, head: str, body: list[str]) -> list[str]:
         r"\endfoot",
         *body,
         r"\end{longtable}",
+        *notes,
     ]

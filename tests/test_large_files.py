@@ -143,8 +143,9 @@ def test_a_run_reads_the_same_from_disk_and_from_memory(tmp_path, arrays, monkey
 PASS = """
 import sys
 from conftest import resolve
-from beitmed import environment, medmnist_files, trunk_features
-from beitmed.data import Split
+from beitmed.data import Split, medmnist_files
+from beitmed.runs import environment
+from beitmed.transfer import trunk_features
 
 medmnist_files.info("tissuemnist")  # imports torch
 before = environment.peak_memory()

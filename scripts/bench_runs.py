@@ -47,7 +47,7 @@ def whole_runs(table: Table, scratch: Path, rounds: int, extra: tuple[str, ...])
     """A whole run of a small geometry on both sides, measured, not put together."""
     print("\nWhole runs with real epochs, a small geometry (measured):")
     small = (
-        *TINY, "backbone.geometry.hidden_size=192", "backbone.geometry.intermediate_size=768",
+        *TINY, "backbone.geometry.hidden_size=384", "backbone.geometry.intermediate_size=1536",
         "backbone.geometry.num_hidden_layers=12", "evaluate.n_resamples=100", "train.epochs=3",
         *extra,
     )  # fmt: skip

@@ -62,36 +62,17 @@ def make(
     """
     cfg = resolved(overrides)
     names = class_names(cfg)
-    k, rng = len(names), np.random.default_rng(cfg.seed if draw is None else draw)
+    rng = np.random.default_rng(cfg.seed if draw is None else draw)
     split_labels = {name: labels_of(cfg, n) for name, n in N.items()}
     split_labels["val"] = split_labels["val"][:n_val]
     if labels is not None:
         split_labels["test"] = labels
-
-    def noise(y: np.ndarray) -> np.ndarray:
-        member = y if y.ndim == 2 else y[:, None] == np.arange(k)
-        return rng.normal(size=(len(y), k)) + skill * member - (y.ndim == 2)
-
-    made = {"val": noise(split_labels["val"]), "test": noise(split_labels["test"])}
+    made = {s: _noise(split_labels[s], len(names), skill, rng) for s in ("val", "test")}
     if logits is not None:
         made["test"] = logits
-    estimates = evaluation.evaluate(
-        cfg.dataset, logits=made, labels=split_labels, class_names=names, seed=0, n_resamples=100
-    )
     folder.mkdir(parents=True, exist_ok=True)
     _config(folder, cfg, drop)
-    counts = {
-        s: (y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=k)).tolist()
-        for s, y in split_labels.items()
-    }
-    _json(
-        folder / "data.json",
-        {
-            "source": f"{cfg.dataset.flag}.npz", "md5": md5, "official": official,
-            "class_names": list(names), "images": {s: len(y) for s, y in split_labels.items()},
-            "images_by_class": counts, "trained_on_by_class": counts["train"],
-        },
-    )  # fmt: skip
+    _json(folder / "data.json", {"md5": md5, "official": official, **_data(cfg, split_labels)})
     _json(folder / "model.json", {"weights": cfg.backbone.weights, "trunk_sha256": trunk})
     _json(
         folder / "environment.json",
@@ -99,36 +80,64 @@ def make(
     )
     rows = [[e, 9 * e, 1e-3 / e, 0.7 / e, 0.8 / e, 0.6, 0.7] for e in (1.0, 2.0)]
     _csv(folder / "history.csv", HISTORY, rows)
-    several = split_labels["test"].ndim == 2
-    columns = [f"label_{i}" for i in range(k)] if several else ["label"]
+    _predictions(folder / "predictions.csv", split_labels, made)
+    metrics = {"run": folder.name, **_metrics(cfg, split_labels, made)}
+    _json(folder / "metrics.json", {"format": artifacts.FORMAT, **metrics})
+    return folder
+
+
+def _noise(y: np.ndarray, k: int, skill: float, rng: np.random.Generator) -> np.ndarray:
+    member = y if y.ndim == 2 else y[:, None] == np.arange(k)
+    return rng.normal(size=(len(y), k)) + skill * member - (y.ndim == 2)
+
+
+def _data(cfg: Config, labels: dict[str, np.ndarray]) -> dict[str, Any]:
+    names = class_names(cfg)
+    counts = {
+        s: (y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(names))).tolist()
+        for s, y in labels.items()
+    }
+    return {
+        "source": f"{cfg.dataset.flag}.npz", "class_names": list(names),
+        "images": {s: len(y) for s, y in labels.items()}, "images_by_class": counts,
+        "trained_on_by_class": counts["train"],
+    }  # fmt: skip
+
+
+def _predictions(path: Path, labels: dict[str, np.ndarray], made: dict[str, np.ndarray]) -> None:
+    k = made["test"].shape[1]
+    columns = [f"label_{i}" for i in range(k)] if labels["test"].ndim == 2 else ["label"]
     _csv(
-        folder / "predictions.csv",
+        path,
         ["split", "index", *columns, *(f"logit_{i}" for i in range(k))],
         [
             [s, i, *np.atleast_1d(y).tolist(), *row]
             for s in ("val", "test")
-            for i, (y, row) in enumerate(zip(split_labels[s], made[s].tolist(), strict=True))
+            for i, (y, row) in enumerate(zip(labels[s], made[s].tolist(), strict=True))
         ],
     )
-    positive = cfg.dataset.positive_label
+
+
+def _metrics(
+    cfg: Config, labels: dict[str, np.ndarray], made: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    names, positive = class_names(cfg), cfg.dataset.positive_label
     classes: dict[str, Any] = {"classes": list(names)}
     if positive is not None:
         classes = {
             "positive_class": {"label": positive, "name": names[positive]},
             "negative_class": {"label": 1 - positive, "name": names[1 - positive]},
         }
-    _json(
-        folder / "metrics.json",
-        {
-            "format": artifacts.FORMAT, "run": folder.name, "caveats": [],
-            "dataset": cfg.dataset.name, "task": cfg.dataset.task, "size": cfg.size,
-            "balanced": cfg.balanced, "backbone": cfg.backbone.name, "unfreeze": cfg.unfreeze,
-            "seed": cfg.seed, "epochs": 2.0, "trained_parameters": 1, "parameters": 2, **classes,
-            "n": {s: len(y) for s, y in split_labels.items()},
-            "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
-        },
-    )  # fmt: skip
-    return folder
+    estimates = evaluation.evaluate(
+        cfg.dataset, logits=made, labels=labels, class_names=names, seed=0, n_resamples=100
+    )
+    return {
+        "caveats": [], "dataset": cfg.dataset.name, "task": cfg.dataset.task, "size": cfg.size,
+        "balanced": cfg.balanced, "backbone": cfg.backbone.name, "unfreeze": cfg.unfreeze,
+        "seed": cfg.seed, "epochs": 2.0, "trained_parameters": 1, "parameters": 2, **classes,
+        "n": {s: len(y) for s, y in labels.items()},
+        "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
+    }  # fmt: skip
 
 
 def edit(path: Path, **changes: Any) -> None:

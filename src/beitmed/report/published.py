@@ -51,9 +51,9 @@ def _rows(name: str) -> list[dict[str, str]]:
 def paper_run(run: FinishedRun) -> tuple[float, float] | None:
     """The paper's own test AUC and accuracy for a run's dataset, size and balance, or None.
 
-    None also for what is no BEiT: the paper has nothing to hold it against.
+    None also for what is no BEiT that was trained: the paper has nothing to hold it against.
     """
-    if run.identity.get("backbone", {}).get("family") != "beit":
+    if method(run) != "backbone" or run.identity.get("backbone", {}).get("family") != "beit":
         return None
     flag = run.config["dataset"].get("flag")
     for row in _rows("paper_runs.csv"):

@@ -220,7 +220,7 @@ def test_a_measured_baseline_stands_above_what_was_published_of_it(tmp_path):
     assert table is not None
     names = [str(row[0]) for row in table.rows]
     at = next(i for i, name in enumerate(names) if name.startswith("ResNet-18 (28)"))
-    assert [row[1] for row in table.rows[at : at + 2]] == ["measured, 1 seed(s)", "published"]
+    assert [row[1] for row in table.rows[at : at + 2]] == ["measured, 1 seed", "published"]
     assert names[at + 1].startswith("ResNet-18 (28)") and table.rows[at + 1][2] == 0.901
     assert sum(name.startswith("ResNet-18 (28)") for name in names) == 2
     assert all(cell is None for cell in table.rows[at][3:6])  # the paper trained no baseline

@@ -221,13 +221,13 @@ def test_another_process_gives_the_same_bytes_and_keeps_its_settings(tmp_path):
     code = f"""
 import pathlib, sys, matplotlib as mpl
 before = mpl.rcParams.copy()
-from beitmed import plots
+from beitmed.plotting import plots
 plots.history(pathlib.Path("b"), {ROWS!r})
 assert "matplotlib.pyplot" not in sys.modules
 assert "torch" not in sys.modules
 assert mpl.rcParams.copy() == before
 """
-    env = {**os.environ, "PYTHONPATH": str(Path(plots.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(plots.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)
     assert here == [(tmp_path / f"b.{kind}").read_bytes() for kind in ("png", "svg")]
 

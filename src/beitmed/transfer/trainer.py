@@ -28,6 +28,7 @@ from transformers import (
 
 from beitmed.config import Config
 from beitmed.errors import UserError
+from beitmed.model import compute
 from beitmed.model.freezing import FreezableBackbone
 
 _IMAGES_AT_ONCE_ON_A_CPU = 8
@@ -194,9 +195,7 @@ def fit(
 
 
 def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
-    use_cpu = cfg.device == "cpu" or (cfg.device == "auto" and not torch.cuda.is_available())
-    if cfg.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: found cuda, but PyTorch sees no GPU here; use auto or cpu.")
+    use_cpu = compute.device(cfg).type == "cpu"
     if cfg.precision == "fp16" and use_cpu:
         raise UserError("precision: found fp16, which needs a GPU; use fp32 or bf16 on a CPU.")
     t = cfg.train

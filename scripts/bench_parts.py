@@ -17,11 +17,12 @@ from bench_table import EPOCHS, SIZES, Table, configuration, seconds, step_secon
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from beitmed import config
+from beitmed.backbones import weights
+from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset
-from beitmed.model import weights
-from beitmed.model.freezing import FreezableBackbone
 from beitmed.storage.store import Store
-from beitmed.transfer import trainer, trunk_features
+from beitmed.training import trainer
+from beitmed.trunk_cache import trunk_features
 
 BATCH = 32  # the paper's
 DEPTHS = (0, 1, 2, 5)

@@ -90,7 +90,7 @@ def main() -> None:
     from hydra import compose, initialize_config_dir
 
     from beitmed import config, data
-    from beitmed.model import weights
+    from beitmed.backbones import weights
     from beitmed.runs import environment
 
     overrides = [a for a in sys.argv[1:] if a != "--no-evaluation"]

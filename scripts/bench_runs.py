@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from bench_table import EPOCHS, SIZES, TINY, Table, configuration
 
-from beitmed.model import weights
-from beitmed.model.freezing import FreezableBackbone
+from beitmed.backbones import weights
+from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.runs import environment
 from beitmed.storage.store import Store
-from beitmed.transfer import trainer, trunk_features
+from beitmed.training import trainer
+from beitmed.trunk_cache import trunk_features
 
 HERE = Path(__file__).parent
 

@@ -14,8 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from beitmed.evaluation import intervals
-from beitmed.plotting import plots
+from beitmed.plots import curves as plot_curves
 from beitmed.report.document import (
     Column,
     Curve,
@@ -26,6 +25,7 @@ from beitmed.report.document import (
     Section,
     Table,
 )
+from beitmed.statistics import intervals
 
 HOSTILE = (
     "</script><script>alert(1)</script>",
@@ -129,8 +129,8 @@ def _comparisons(runs: list[Curve]) -> Table:
 
 def _figures(folder: Path, runs: list[Curve]) -> list[Figure]:
     (folder / "figures").mkdir()
-    with matplotlib.style.context(["default", plots.STYLE]):
-        forest = Canvas(figsize=(plots.FULL_WIDTH, 2.6), layout="constrained")
+    with matplotlib.style.context(["default", plot_curves.STYLE]):
+        forest = Canvas(figsize=(curves.FULL_WIDTH, 2.6), layout="constrained")
         axes = forest.add_subplot()
         for i, c in enumerate(runs):
             value = _row(c)[4]
@@ -139,12 +139,12 @@ def _figures(folder: Path, runs: list[Curve]) -> list[Figure]:
             axes.plot([value.value], [i], "ks")
         axes.set_yticks(range(len(runs)), [c.name for c in runs])
         axes.set_xlabel("AUC with 95 % interval")
-        plots.write(forest, folder / "figures" / "auc")
-        cases = Canvas(figsize=(plots.WIDTH, 2.4), layout="constrained")
+        plot_curves.write(forest, folder / "figures" / "auc")
+        cases = Canvas(figsize=(curves.WIDTH, 2.4), layout="constrained")
         axes = cases.add_subplot()
         axes.hist(np.array(runs[0].score, float), bins=20, color="0.7", edgecolor="k")
         axes.set(xlabel="Log odds of the positive class", ylabel="Test cases")
-        plots.write(cases, folder / "figures" / "scores v1.0")
+        plot_curves.write(cases, folder / "figures" / "scores v1.0")
     return [
         Figure("fig-auc", "AUC of every run", "Eight intervals, which overlap within a dataset.",
                Path("figures/auc"), ["Squares: values; lines: 95 % intervals."]),

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from conftest import resolve
 
-from beitmed import evaluation
+from beitmed import tasks
 from beitmed.config import Config
 from beitmed.data import medmnist_files
 from beitmed.runs import artifacts
@@ -128,7 +128,7 @@ def _metrics(
             "positive_class": {"label": positive, "name": names[positive]},
             "negative_class": {"label": 1 - positive, "name": names[1 - positive]},
         }
-    estimates = evaluation.evaluate(
+    estimates = tasks.evaluate(
         cfg.dataset, logits=made, labels=labels, class_names=names, seed=0, n_resamples=100
     )
     return {

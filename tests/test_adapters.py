@@ -14,10 +14,10 @@ from conftest import FAST, randomise, resolve
 from test_families import LAYERS, SIDE, tiny
 
 from beitmed import config, pipeline
+from beitmed.backbones import adapters, freezing, weights
+from beitmed.backbones.families import FAMILIES
+from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.errors import UserError
-from beitmed.model import adapters, freezing, weights
-from beitmed.model.families import FAMILIES
-from beitmed.model.freezing import FreezableBackbone
 
 pytest.importorskip("peft")
 PROJECTIONS, RANK = 4, 2

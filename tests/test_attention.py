@@ -7,9 +7,9 @@ import torch
 from conftest import randomise
 from transformers import BeitConfig, BeitForImageClassification
 
+from beitmed.backbones import freezing
+from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.explain import attention
-from beitmed.model import freezing
-from beitmed.model.freezing import FreezableBackbone
 
 LAYERS, HEADS, SIDE = 4, 2, 3
 # The kinds of BEiT checkpoints: pt22k (shared bias), ft22k (a bias a layer), and pooled by CLS.

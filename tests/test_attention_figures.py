@@ -10,8 +10,8 @@ import pytest
 from transformers import BeitImageProcessorPil
 
 from beitmed.data import pixels
-from beitmed.explain import figures
-from beitmed.explain.figures import Explained
+from beitmed.plots import attention_maps
+from beitmed.plots.attention_maps import Explained
 
 LONG = "a class with $quite$ a long name_{indeed} & <more>"
 
@@ -40,7 +40,7 @@ def explained(n=3, count=16, side=14, names=("malignant", "normal, benign"), **c
 
 def figure_of(monkeypatch, draw):
     seen = []
-    monkeypatch.setattr(figures, "write", lambda figure, stem: seen.append(figure))
+    monkeypatch.setattr(attention_maps, "write", lambda figure, stem: seen.append(figure))
     draw()
     seen[0].draw_without_rendering()
     return seen[0]
@@ -48,8 +48,8 @@ def figure_of(monkeypatch, draw):
 
 def drawings(n, **changes):
     e = explained(n, **changes)
-    yield lambda: figures.overview(None, e)
-    yield lambda: figures.one_image(None, e, n - 1)
+    yield lambda: attention_maps.overview(None, e)
+    yield lambda: attention_maps.one_image(None, e, n - 1)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_nothing_overlaps_or_leaves_the_page(monkeypatch, changes):
 
 def test_each_head_is_drawn_where_its_number_stands(monkeypatch):
     e = explained(2)
-    figure = figure_of(monkeypatch, lambda: figures.one_image(None, e, 1))
+    figure = figure_of(monkeypatch, lambda: attention_maps.one_image(None, e, 1))
     drawn = [axes.images for axes in figure.axes if axes.images and not axes.axison]
     assert [len(images) for images in drawn] == [1] + [2] * 18  # image; mean, rollout, 16 heads
     for images, shares in zip(drawn[1:], [e.mean[1], e.rollout[1], *e.heads[1]], strict=True):
@@ -99,7 +99,7 @@ def test_a_nearly_uniform_map_is_not_stretched(monkeypatch):
     rng = np.random.default_rng(0)
     flat = rng.dirichlet(np.full(50, 1e4), size=(1, 4))
     e = explained(1, 4, 7, heads=flat, rollout=flat[:, 0])
-    figure = figure_of(monkeypatch, lambda: figures.overview(None, e))
+    figure = figure_of(monkeypatch, lambda: attention_maps.overview(None, e))
     overlay = figure.axes[1].images[1]
     assert (overlay.norm.vmin, overlay.norm.vmax) == pytest.approx((0, 4))  # twice the even spread
     assert figure.axes[1].collections[0].get_segments() == []  # and nothing is outlined
@@ -108,7 +108,7 @@ def test_a_nearly_uniform_map_is_not_stretched(monkeypatch):
 def test_the_outline_encloses_what_stands_out():
     inside = np.zeros((4, 4), bool)
     inside[1, 2] = inside[1, 3] = True
-    edges = {frozenset(edge) for edge in figures._outline(inside)}
+    edges = {frozenset(edge) for edge in attention_maps._outline(inside)}
     assert edges == {
         frozenset(edge)
         for edge in [
@@ -120,12 +120,12 @@ def test_the_outline_encloses_what_stands_out():
 
 def test_shown_in_the_files(tmp_path):
     e = explained(2, names=("a $b$", "c"))
-    png, svg = figures.overview(tmp_path / "a.b", e)
+    png, svg = attention_maps.overview(tmp_path / "a.b", e)
     assert (png.name, svg.name) == ("a.b.png", "a.b.svg")
     assert matplotlib.image.imread(png).shape[1] == round(6.9 * 200)
     text = svg.read_text().replace("\n", " ")
     assert "a $b$" in text and "Attention is not attribution" in text
-    again = figures.overview(tmp_path / "again", e)
+    again = attention_maps.overview(tmp_path / "again", e)
     assert [p.read_bytes() for p in again] == [png.read_bytes(), svg.read_bytes()]
 
 
@@ -143,6 +143,6 @@ def test_maps_cover_what_the_processor_lets_through(crop, share, monkeypatch):
     [item] = pixels.PixelDataset(image[None], np.array([0]), processor).batch(0, 1)
     assert (item == item.max()).all()  # just the white part passes
     e = explained(1, covered=covered)
-    figure = figure_of(monkeypatch, lambda: figures.overview(None, e))
+    figure = figure_of(monkeypatch, lambda: attention_maps.overview(None, e))
     left, right, bottom, top = figure.axes[1].images[1].get_extent()
     assert (left * 112, top * 112, right * 112, bottom * 112) == (rim, rim, 112 - rim, 112 - rim)

@@ -23,8 +23,8 @@ from conftest import beitmed, medmnist_arrays, resolve
 from scipy.special import log_softmax
 
 from beitmed import config, data, pipeline
-from beitmed.baselines import autogluon, autogluon_worker
 from beitmed.errors import UserError
+from beitmed.methods import autogluon, autogluon_worker
 from beitmed.report import baseline_rows
 from beitmed.runs import finished
 

@@ -21,10 +21,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from beitmed import config, data, pipeline
-from beitmed.baselines import neighbors
 from beitmed.config.method import NAMES
 from beitmed.errors import UserError
 from beitmed.explain import explanation
+from beitmed.methods import neighbors
 from beitmed.report import baseline_rows, published, variants
 from beitmed.report.document import Interval
 from beitmed.runs import finished

@@ -10,15 +10,15 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from beitmed.evaluation import intervals
-from beitmed.evaluation.comparisons import (
+from beitmed.statistics import intervals
+from beitmed.statistics.comparisons import (
     accuracy_differences,
     auc_differences,
     holm,
     resolution,
     sign_flip,
 )
-from beitmed.evaluation.seeds import (
+from beitmed.statistics.seeds import (
     TEST_AND_SEEDS,
     TEST_ONLY,
     accuracy_summary,

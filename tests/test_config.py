@@ -124,7 +124,7 @@ def test_the_command_says_it_with_exit_code_2_and_without_a_traceback(tmp_path, 
 
 def test_a_wrong_configuration_is_found_before_torch_is_imported(tmp_path):
     probe = (
-        "import sys; from beitmed import cli, train; code = cli.guarded(train._train);"
+        "import sys; from beitmed.commands import cli, train; code = cli.guarded(train._train);"
         "assert code == 2, code; print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     import subprocess

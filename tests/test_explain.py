@@ -18,13 +18,13 @@ from conftest import FAST, beitmed, randomise, resolve
 from transformers import BeitConfig, BeitForImageClassification, BeitImageProcessorPil
 
 from beitmed import data, pipeline
+from beitmed.backbones import weights
+from beitmed.backbones.freezing import FreezableBackbone, load_top
+from beitmed.commands import explain as command
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.explain import __main__ as command
 from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
-from beitmed.model import weights
-from beitmed.model.freezing import FreezableBackbone, load_top
 from beitmed.runs import artifacts
 
 

@@ -11,15 +11,15 @@ from conftest import beitmed, medmnist_arrays, resolve
 from scipy.stats import bootstrap
 from sklearn.metrics import balanced_accuracy_score, hamming_loss
 
-from beitmed import config, data, evaluation, pipeline
+from beitmed import config, data, pipeline, tasks
 from beitmed.errors import UserError
-from beitmed.evaluation import own_metrics
 from beitmed.report import published, sections, variants
 from beitmed.runs import artifacts, finished, record
+from beitmed.tasks import own_metrics
 
 EXTENSION = """
 import numpy as np
-from beitmed.fitted import Fitted
+from beitmed.model import Fit
 
 def youden(labels, logits):
     called = logits.argmax(axis=1) == 1
@@ -36,10 +36,10 @@ def brightness(cfg, data, indices, folder):
         mean = np.asarray(split.images).reshape(len(split.labels), -1).mean(axis=1)
         score = cfg.method.options["sign"] * (mean - threshold) / 10
         return np.column_stack([-score, score])
-    return Fitted({"val": logits(data.val), "test": logits(data.test)}, description={"own": True})
+    return Fit({"val": logits(data.val), "test": logits(data.test)}, description={"own": True})
 
 def two_rows(cfg, data, indices, folder):
-    return Fitted({"val": np.zeros((2, 2)), "test": np.zeros((2, 2))})
+    return Fit({"val": np.zeros((2, 2)), "test": np.zeros((2, 2))})
 
 def broken(*arguments):
     return 1 / 0
@@ -350,13 +350,13 @@ def test_the_interval_is_that_of_the_packages_own_metric(name):
     y = rng.integers(0, 2, (120, 14)) if name == "chest" else np.arange(120) % classes
     member = y if y.ndim == 2 else y[:, None] == np.arange(classes)
     logits = rng.normal(size=(120, classes)) + member - (y.ndim == 2) / 2
-    found = evaluation.evaluate(
+    found = tasks.evaluate(
         dataset, logits={"val": logits, "test": logits},
         labels={"train": y, "val": y, "test": y}, class_names=tuple("abcdefghijklmn"[:classes]),
         seed=5, n_resamples=2000, own={"own": TASKS[name][1]},
     )  # fmt: skip
     *names, last = found
-    assert last == "own" and all(map(evaluation.taken, names)) and not evaluation.taken("own")
+    assert last == "own" and all(map(tasks.taken, names)) and not tasks.taken("own")
     own, same = found["own"], found[TASKS[name][0]]
     assert (own.n, own.interval) == (120, "BCa bootstrap")
     assert own.value == pytest.approx(same.value, abs=1e-12)

@@ -17,13 +17,13 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor
 
 from beitmed import config, data
+from beitmed.backbones import families, weights
+from beitmed.backbones.families import FAMILIES
+from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import backbone
 from beitmed.data.pixels import PixelDataset, to_rgb
 from beitmed.errors import UserError
-from beitmed.model import families, weights
-from beitmed.model.families import FAMILIES
-from beitmed.model.freezing import FreezableBackbone
-from beitmed.transfer import trunk_features
+from beitmed.trunk_cache import trunk_features
 
 LAYERS, SIDE = 3, 32
 DEPTHS = [*range(LAYERS + 1), "all"]

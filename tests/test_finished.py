@@ -13,9 +13,9 @@ import run_folders
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from beitmed.errors import UserError
-from beitmed.evaluation import calibration
 from beitmed.runs import finished
 from beitmed.runs.finished import FinishedRun
+from beitmed.statistics import calibration
 
 
 @pytest.fixture(scope="module")

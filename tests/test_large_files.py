@@ -145,7 +145,7 @@ import sys
 from conftest import resolve
 from beitmed.data import Split, medmnist_files
 from beitmed.runs import environment
-from beitmed.transfer import trunk_features
+from beitmed.trunk_cache import trunk_features
 
 medmnist_files.info("tissuemnist")  # imports torch
 before = environment.peak_memory()

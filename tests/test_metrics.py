@@ -15,9 +15,10 @@ from scipy.special import expit, log_expit, logit, softmax
 from sklearn import metrics as sk
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from beitmed.evaluation import calibration, intervals, metrics
-from beitmed.evaluation.estimates import Metric, Scored
-from beitmed.evaluation.metrics import METRICS, Estimate, accuracy, auc, evaluate, margin
+from beitmed.statistics import calibration, intervals
+from beitmed.statistics.estimates import Metric, Scored
+from beitmed.tasks import binary
+from beitmed.tasks.binary import METRICS, Estimate, accuracy, auc, evaluate, margin
 
 BOOTSTRAPPED = [name for name, metric in METRICS.items() if metric.kind == "bootstrap"]
 NEEDS_VAL = [name for name, metric in METRICS.items() if metric.rule != "argmax"]
@@ -227,7 +228,7 @@ def test_ece_agrees_with_a_loop_over_bins():
         inside = (p * 15 >= k) & ((p * 15 < k + 1) | (k == 14))
         if inside.any():
             expected += inside.mean() * abs(y[inside].mean() - p[inside].mean())
-    assert metrics.ece(p, y[None, :])[0] == pytest.approx(expected, rel=1e-12)
+    assert binary.ece(p, y[None, :])[0] == pytest.approx(expected, rel=1e-12)
     assert expected > 0.1
 
 

@@ -9,9 +9,9 @@ import torch
 from conftest import randomise, resolve
 from transformers import BeitConfig, BeitForImageClassification
 
+from beitmed.backbones import freezing, weights
+from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.errors import UserError
-from beitmed.model import freezing, weights
-from beitmed.model.freezing import FreezableBackbone
 
 LAYERS = 4
 DEPTHS = [0, 1, 2, LAYERS, "all"]

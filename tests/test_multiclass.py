@@ -8,7 +8,8 @@ from medmnist.evaluator import getACC, getAUC
 from scipy.special import softmax
 from sklearn import metrics as sk
 
-from beitmed.evaluation import intervals, metrics, multiclass, resampling, seeds
+from beitmed.statistics import intervals, resampling, seeds
+from beitmed.tasks import binary, multiclass
 
 
 def draw(n=300, classes=5, *, seed=0, ties=False):
@@ -67,9 +68,9 @@ def test_cases_that_differ_in_the_order_of_the_other_classes_are_tied():
 def test_two_classes_give_the_binary_numbers():
     labels, logits = draw(120, 2)
     got = evaluate(labels, logits, ordinal=False)
-    margin = metrics.margin(logits, 1)
+    margin = binary.margin(logits, 1)
     assert np.array_equal(multiclass.one_vs_rest(logits), np.column_stack([-margin, margin]))
-    assert got["auc"].value == pytest.approx(metrics.auc(labels, margin), abs=1e-12)
+    assert got["auc"].value == pytest.approx(binary.auc(labels, margin), abs=1e-12)
     low, high, _ = intervals.auc_interval(labels == 1, margin)
     assert (got["auc"].ci_low, got["auc"].ci_high) == pytest.approx((low, high), rel=1e-9)
 

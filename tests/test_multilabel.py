@@ -10,7 +10,8 @@ from medmnist.evaluator import getACC, getAUC
 from scipy.special import expit
 from sklearn import metrics as sk
 
-from beitmed.evaluation import intervals, multilabel, resampling
+from beitmed.statistics import intervals, resampling
+from beitmed.tasks import multilabel
 
 TASK = "multi-label, binary-class"
 

@@ -10,8 +10,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from transformers import AutoImageProcessor
 
+from beitmed.backbones import weights
 from beitmed.data.pixels import PixelDataset
-from beitmed.model import weights
 
 
 @pytest.fixture(params=[28, 224])

@@ -17,8 +17,8 @@ import pytest
 from scipy.stats import binom, norm
 from sklearn.metrics import roc_curve
 
-from beitmed.evaluation.metrics import Estimate
-from beitmed.plotting import plots
+from beitmed.plots import curves
+from beitmed.tasks.binary import Estimate
 
 AUC = Estimate(0.93, 0.87, 0.96, 156, "logit DeLong", None)
 ROWS = [
@@ -61,13 +61,13 @@ def draw_roc(stem, **changes):
         "positive_name": "malignant",
         "operating_point": (0.2, 0.9),
     }
-    return plots.roc(stem, **{**arguments, **changes})
+    return curves.roc(stem, **{**arguments, **changes})
 
 
 def figure_of(monkeypatch, draw):
     """The matplotlib figure that `draw` would have written."""
     seen = []
-    monkeypatch.setattr(plots, "write", lambda figure, stem: seen.append(figure) or (stem, stem))
+    monkeypatch.setattr(curves, "write", lambda figure, stem: seen.append(figure) or (stem, stem))
     draw()
     return seen[0]
 
@@ -85,7 +85,7 @@ def svg_text(path):
 def test_roc_points_agree_with_scikit_learn(ties):
     labels, score = cases(ties=ties)
     expected = roc_curve(labels, score, drop_intermediate=False)
-    for got, reference in zip(plots.roc_points(labels, score), expected, strict=True):
+    for got, reference in zip(curves.roc_points(labels, score), expected, strict=True):
         assert got == pytest.approx(reference, abs=1e-12)
 
 
@@ -101,7 +101,7 @@ def test_roc_points_agree_with_scikit_learn(ties):
 )
 def test_roc_points_refuse(labels, score, message):
     with pytest.raises(ValueError, match=message):
-        plots.roc_points(labels, np.array(score))
+        curves.roc_points(labels, np.array(score))
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -110,8 +110,8 @@ def test_band_surrounds_the_curve_and_rises(ties, sizes):
     grid = np.linspace(0, 1, 501)
     for seed in range(20):
         labels, score = cases(*sizes, ties=ties, seed=seed)
-        low, high = plots.roc_band(labels, score, grid)
-        fpr, tpr, _ = plots.roc_points(labels, score)
+        low, high = curves.roc_band(labels, score, grid)
+        fpr, tpr, _ = curves.roc_points(labels, score)
         # On a vertical piece of the curve both of its ends are inside.
         inside = (low[None, :] <= tpr[:, None] + 1e-12) & (tpr[:, None] <= high[None, :] + 1e-12)
         assert inside[fpr[:, None] == grid[None, :]].all()
@@ -123,7 +123,7 @@ def test_band_surrounds_the_curve_and_rises(ties, sizes):
 
 def test_band_does_not_vanish_for_a_perfect_classifier():
     labels = np.repeat([1, 0], [10, 60])
-    low, high = plots.roc_band(labels, labels * 1.0, np.array([0.0, 0.03, 0.5]))
+    low, high = curves.roc_band(labels, labels * 1.0, np.array([0.0, 0.03, 0.5]))
     assert low.tolist() == pytest.approx([0, 0, 10 / (10 + 1.959964**2)])  # Wilson at 10 of 10
     assert high.tolist() == [1, 1, 1]
 
@@ -135,7 +135,7 @@ def test_band_covers_the_true_curve():
     labels = np.repeat([1, 0], [42, 114])
     hits = np.zeros(3)
     for _ in range(trials):
-        low, high = plots.roc_band(labels, rng.normal(labels * 2.0), grid)
+        low, high = curves.roc_band(labels, rng.normal(labels * 2.0), grid)
         hits += (low <= truth) & (truth <= high)
     assert (hits >= binom.ppf(3e-6, trials, 0.95)).all(), hits
     assert binom.ppf(3e-6, trials, 0.95) > 0.87 * trials
@@ -172,7 +172,7 @@ def test_legend_without_interval_value_or_operating_point(tmp_path):
 def test_roc_draws_the_curve_on_square_axes(monkeypatch, tmp_path):
     figure = figure_of(monkeypatch, lambda: draw_roc(tmp_path / "x"))
     (axes,) = figure.axes
-    fpr, tpr, _ = plots.roc_points(*cases())
+    fpr, tpr, _ = curves.roc_points(*cases())
     curve, chance, point = axes.lines
     assert np.array_equal(curve.get_xdata(), fpr) and np.array_equal(curve.get_ydata(), tpr)
     assert list(chance.get_xdata()) == list(chance.get_ydata()) == [0, 1]
@@ -207,7 +207,7 @@ def test_hostile_names_are_shown_as_they_are(tmp_path, name):
 @pytest.mark.parametrize("name", ["roc", "history"])
 def test_same_input_gives_the_same_bytes(tmp_path, name):
     def draw(stem):
-        return draw_roc(stem) if name == "roc" else plots.history(stem, ROWS)
+        return draw_roc(stem) if name == "roc" else curves.history(stem, ROWS)
 
     first = [p.read_bytes() for p in draw(tmp_path / "a")]
     with mpl.rc_context({"lines.linewidth": 9, "svg.hashsalt": "other", "savefig.dpi": 30}):
@@ -217,23 +217,23 @@ def test_same_input_gives_the_same_bytes(tmp_path, name):
 
 
 def test_another_process_gives_the_same_bytes_and_keeps_its_settings(tmp_path):
-    here = [p.read_bytes() for p in plots.history(tmp_path / "a", ROWS)]
+    here = [p.read_bytes() for p in curves.history(tmp_path / "a", ROWS)]
     code = f"""
 import pathlib, sys, matplotlib as mpl
 before = mpl.rcParams.copy()
-from beitmed.plotting import plots
-plots.history(pathlib.Path("b"), {ROWS!r})
+from beitmed.plots import curves
+curves.history(pathlib.Path("b"), {ROWS!r})
 assert "matplotlib.pyplot" not in sys.modules
 assert "torch" not in sys.modules
 assert mpl.rcParams.copy() == before
 """
-    env = {**os.environ, "PYTHONPATH": str(Path(plots.__file__).parents[2])}
+    env = {**os.environ, "PYTHONPATH": str(Path(curves.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)
     assert here == [(tmp_path / f"b.{kind}").read_bytes() for kind in ("png", "svg")]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    png, svg = plots.history(tmp_path / "h", ROWS)
+    png, svg = curves.history(tmp_path / "h", ROWS)
     before = png.read_bytes(), svg.read_bytes()
 
     def fail(self, path, **kwargs):
@@ -242,13 +242,13 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
 
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
     with pytest.raises(OSError, match="no space"):
-        plots.history(tmp_path / "h", ROWS[:2])
+        curves.history(tmp_path / "h", ROWS[:2])
     assert (png.read_bytes(), svg.read_bytes()) == before
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_history_draws_each_column_with_gaps(monkeypatch, tmp_path):
-    figure = figure_of(monkeypatch, lambda: plots.history(tmp_path / "x", ROWS))
+    figure = figure_of(monkeypatch, lambda: curves.history(tmp_path / "x", ROWS))
     losses, scores = figure.axes
     drawn = {line.get_label(): line for axes in (losses, scores) for line in axes.lines}
     assert list(drawn) == ["Training", "Validation", "AUC", "Accuracy"]
@@ -263,8 +263,8 @@ def test_history_draws_each_column_with_gaps(monkeypatch, tmp_path):
 @pytest.mark.parametrize("count", [1, 2, 300])
 def test_history_of_any_length_has_whole_epochs(monkeypatch, tmp_path, count):
     rows = [{**ROWS[0], "epoch": i + 1} for i in range(count)]
-    assert len(plots.history(tmp_path / "x", rows)) == 2
-    figure = figure_of(monkeypatch, lambda: plots.history(tmp_path / "y", rows))
+    assert len(curves.history(tmp_path / "x", rows)) == 2
+    figure = figure_of(monkeypatch, lambda: curves.history(tmp_path / "y", rows))
     ticks = [t for t in figure.axes[1].get_xticks() if 1 <= t <= count]
     assert 1 <= len(ticks) <= 15
     assert all(t == round(t) for t in ticks)
@@ -272,4 +272,4 @@ def test_history_of_any_length_has_whole_epochs(monkeypatch, tmp_path, count):
 
 def test_history_without_rows_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no rows"):
-        plots.history(tmp_path / "x", [])
+        curves.history(tmp_path / "x", [])

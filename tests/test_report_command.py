@@ -14,8 +14,8 @@ import pytest
 import run_folders
 from conftest import FAST, beitmed
 
+from beitmed.commands import report as command
 from beitmed.errors import UserError
-from beitmed.report import __main__ as command
 
 TINY = "backbone=beit_tiny"
 

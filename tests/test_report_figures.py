@@ -12,12 +12,12 @@ from scipy.special import expit
 from sklearn.calibration import calibration_curve
 from statsmodels.stats.proportion import proportion_confint
 
-from beitmed.evaluation import metrics
-from beitmed.evaluation.estimates import Estimate
-from beitmed.plotting import plots
+from beitmed.plots import curves as plot_curves
 from beitmed.report import bars, figures, layout
 from beitmed.report import reliability as reliability_module
 from beitmed.report.document import Interval
+from beitmed.statistics.estimates import Estimate
+from beitmed.tasks import binary
 
 Y = np.repeat([True, False], [114, 42])
 AUC = Estimate(0.91, 0.867, 0.953, 156, "logit DeLong", None)
@@ -104,7 +104,7 @@ def test_files_are_whole_and_the_same_each_time(kind, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         stem = tmp_path / folder / "fig.v1"
-        assert_whole(draw(stem), stem, (plots.WIDTH, plots.FULL_WIDTH))
+        assert_whole(draw(stem), stem, (plot_curves.WIDTH, plot_curves.FULL_WIDTH))
     for suffix in ("png", "svg"):
         first, second = (tmp_path / f / f"fig.v1.{suffix}" for f in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()
@@ -145,7 +145,7 @@ def test_roc_overlay_draws_every_curve_in_a_look_of_its_own(count, tmp_path, mon
     assert list(chance.get_xdata()) == list(chance.get_ydata())
     assert len(lines) == count
     for line, curve in zip(lines, given, strict=True):
-        fpr, tpr, _ = plots.roc_points(curve.y, curve.score)
+        fpr, tpr, _ = plot_curves.roc_points(curve.y, curve.score)
         assert np.array_equal(line.get_xdata(), fpr) and np.array_equal(line.get_ydata(), tpr)
     # `get_linestyle` calls every pattern "--"; the pattern itself is what is seen.
     assert len({str(line._unscaled_dash_pattern) for line in lines}) == count
@@ -161,7 +161,7 @@ def test_roc_bands_are_in_the_plot_of_two_and_beside_it_from_three_on(tmp_path, 
 
     def agrees(band, curve):
         box, grid = band.get_paths()[0].get_extents(), np.linspace(0, 1, 401)
-        low, high = plots.roc_band(curve.y, curve.score, grid)
+        low, high = plot_curves.roc_band(curve.y, curve.score, grid)
         corners = band.get_paths()[0].vertices
         return (
             box.y0 == pytest.approx(low.min())
@@ -275,8 +275,8 @@ def test_reliability_bins_agree_with_scikit_learn_and_statsmodels(bins):
     for key in ("mean", "share", "low", "high"):
         assert np.isnan(of[key][~full]).all()
     gap = np.abs(of["share"] - of["mean"])[full] @ of["count"][full] / y.size
-    if bins == metrics.ECE_BINS:
-        assert gap == pytest.approx(metrics.ece(expit(score), y[None, :])[0], abs=1e-12)
+    if bins == binary.ECE_BINS:
+        assert gap == pytest.approx(binary.ece(expit(score), y[None, :])[0], abs=1e-12)
 
 
 def test_reliability_bins_are_closed_below_and_the_last_on_both_sides():

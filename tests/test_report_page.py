@@ -21,9 +21,9 @@ from report_example import HOSTILE
 from scipy.special import expit
 from sklearn import metrics as reference
 
-from beitmed.evaluation import calibration, intervals
 from beitmed.report import page, write
 from beitmed.report.document import Cell, Column, Curve, Document, Interval, Section, Table, plain
+from beitmed.statistics import calibration, intervals
 
 FLAGS = (
     "--no-sandbox",  # CI is root

@@ -11,7 +11,7 @@ from conftest import REAL_DATA
 from figure_checks import HOSTILE, assert_legible, assert_whole, figure_of, texts
 from PIL import Image
 
-from beitmed.plotting import plots
+from beitmed.plots import curves
 from beitmed.report import pictures
 
 RNG = np.random.default_rng(0)
@@ -134,7 +134,7 @@ def test_confident_errors_say_what_each_picture_is(tmp_path, monkeypatch):
 def test_no_error_is_said_so(tmp_path):
     png, svg = pictures.confident_errors(tmp_path / "x", [], title="t")
     assert "No test image was called wrongly." in svg.read_text()
-    assert matplotlib.image.imread(png).shape[1] == round(200 * plots.FULL_WIDTH)
+    assert matplotlib.image.imread(png).shape[1] == round(200 * curves.FULL_WIDTH)
 
 
 @pytest.mark.parametrize("kind", ["samples", "errors"])
@@ -144,7 +144,7 @@ def test_files_are_whole_and_the_same_each_time(kind, tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         stem = tmp_path / folder / "fig.v1"
-        assert_whole(draw(stem, given, title="t"), stem, (plots.FULL_WIDTH,))
+        assert_whole(draw(stem, given, title="t"), stem, (curves.FULL_WIDTH,))
     for suffix in ("png", "svg"):
         first, second = (tmp_path / f / f"fig.v1.{suffix}" for f in ("a", "b"))
         assert first.read_bytes() == second.read_bytes()

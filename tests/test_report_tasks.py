@@ -12,7 +12,7 @@ import pytest
 from conftest import FAST, medmnist_arrays, resolve
 
 from beitmed import pipeline
-from beitmed.report import __main__ as command
+from beitmed.commands import report as command
 
 TASKS = {"breast": "binary", "blood": "multiclass", "retina": "ordinal", "chest": "multilabel"}
 ACCURACIES = {

@@ -13,9 +13,9 @@ from conftest import resolve
 from sklearn.metrics import roc_auc_score
 
 from beitmed import data, pipeline
-from beitmed.baselines import resnet, resnet_training
 from beitmed.errors import UserError
-from beitmed.fitted import Row
+from beitmed.methods import resnet, resnet_training
+from beitmed.model import Row
 from beitmed.runs.artifacts import open_run
 
 SMALL = ("dataset=phantom", "data.limit=8", "evaluate.n_resamples=100", "method=resnet18",

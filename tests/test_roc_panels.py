@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 from test_plots import HOSTILE, svg_text
 
-from beitmed.evaluation import multiclass
-from beitmed.plotting import plots, roc_panels
+from beitmed.plots import curves, roc_panels
+from beitmed.tasks import multiclass
 
 
 def cases(k: int, n: int = 200):
@@ -32,7 +32,7 @@ def test_corners_are_scikit_learns_without_the_points_between(ties):
     score = np.round(score) if ties else score
     for y, s in zip(member.T, score.T, strict=True):
         fpr, tpr, threshold = roc_panels.corners(y, s)
-        whole = plots.roc_points(y, s)
+        whole = curves.roc_points(y, s)
         points = set(zip(fpr, tpr, threshold, strict=True))
         assert points < set(zip(*whole, strict=True))
         assert np.trapezoid(tpr, fpr) == pytest.approx(np.trapezoid(*whole[1::-1]), abs=1e-12)

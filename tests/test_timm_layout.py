@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
 from beitmed import config, data
+from beitmed.backbones import weights
+from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset, to_rgb
 from beitmed.errors import UserError
-from beitmed.model import weights
-from beitmed.model.freezing import FreezableBackbone
-from beitmed.transfer import trunk_features
+from beitmed.trunk_cache import trunk_features
 
 LAYERS, SIDE, CLASSES = 3, 32, 5
 GEOMETRY = {

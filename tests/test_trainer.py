@@ -10,11 +10,11 @@ import torch
 from conftest import resolve
 from transformers import Trainer, TrainingArguments, set_seed
 
+from beitmed.backbones import weights
+from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.model import weights
-from beitmed.model.freezing import FreezableBackbone
-from beitmed.transfer import trainer
+from beitmed.training import trainer
 
 N = 24
 

@@ -14,7 +14,7 @@ from conftest import FAST, REAL_DATA, beitmed, resolve
 from beitmed import data, pipeline
 from beitmed.errors import UserError
 from beitmed.storage.store import Store
-from beitmed.transfer import trunk_features
+from beitmed.trunk_cache import trunk_features
 
 
 def run(folder: Path, *overrides: str) -> Path:

@@ -13,8 +13,8 @@ from conftest import beitmed, resolve
 from safetensors.torch import load_file, save_file
 from transformers import BeitForMaskedImageModeling, ViTConfig
 
+from beitmed.backbones import weights
 from beitmed.errors import UserError
-from beitmed.model import weights
 
 NAMES = ("a", "b")
 

@@ -11,21 +11,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from beitmed import data, evaluation, fitted, outside
-from beitmed.baselines import autogluon, automl, linear, majority, neighbors, resnet_training
+from beitmed import data, extension, model, tasks
+from beitmed.backbones import weights
 from beitmed.config import Config, with_backbone
 from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
 from beitmed.data.sampling import Strategy
 from beitmed.errors import UserError
-from beitmed.evaluation import own_metrics
-from beitmed.evaluation.estimates import Estimate
-from beitmed.evaluation.own_metrics import OwnMetric
-from beitmed.fitted import Fitted
-from beitmed.model import weights
+from beitmed.methods import (
+    autogluon,
+    automl,
+    backbone,
+    linear,
+    majority,
+    neighbors,
+    resnet_training,
+)
+from beitmed.model import Fit
 from beitmed.runs import artifacts, record
 from beitmed.runs.artifacts import Run
-from beitmed.transfer import fitting, trainer
+from beitmed.statistics.estimates import Estimate
+from beitmed.tasks import own_metrics
+from beitmed.tasks.own_metrics import OwnMetric
+from beitmed.training import trainer
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +41,10 @@ log = logging.getLogger(__name__)
 #: repeat) and the run's claimed folder -> scores of the other two splits. A method chooses by the
 #: validation split and nothing by test labels, is seeded before, keeps what it needs to go on in
 #: `folder.checkpoints`, and raises UserError for what the user can put right.
-Method = Callable[[Config, Data, np.ndarray, Run], Fitted]
+Method = Callable[[Config, Data, np.ndarray, Run], Fit]
 
 METHODS: dict[str, Method] = {
-    "backbone": fitting.fit,
+    "backbone": backbone.fit,
     "majority": majority.fit,
     "pixels_logistic": linear.on_pixels,
     "features_logistic": linear.on_features,
@@ -69,7 +77,7 @@ def run(cfg: Config) -> Path:
         indices = _indices(cfg, loaded, strategy)
         record.begin(cfg, folder, loaded, indices)
         trainer.seed_everything(cfg.seed)
-        found = fitted.check(method(cfg, loaded, indices, folder), loaded, cfg.method.name)
+        found = model.check(method(cfg, loaded, indices, folder), loaded, cfg.method.name)
         estimates = _test(cfg, loaded, indices, found, own)
         record.finish(cfg, folder, loaded, indices, found, estimates, time.monotonic() - started)
     gc.collect()  # a sweep goes on in this process
@@ -82,17 +90,17 @@ def _method(cfg: Config) -> Method:
     """The function of a method's name, or the one from outside the package that it names."""
     if not isinstance(cfg.method, OtherMethod):
         return METHODS[cfg.method.name]
-    return outside.load("method.function", cfg.method.function)
+    return extension.load("method.function", cfg.method.function)
 
 
 def _own_metrics(cfg: Config) -> dict[str, OwnMetric]:
-    for name in filter(evaluation.taken, cfg.evaluate.metrics):
+    for name in filter(tasks.taken, cfg.evaluate.metrics):
         raise UserError(
             f"evaluate.metrics: found {name}, but that is the name of a metric of beitmed; give "
             "the metric a name of its own"
         )
     return {
-        name: outside.load(f"evaluate.metrics.{name}", path)
+        name: extension.load(f"evaluate.metrics.{name}", path)
         for name, path in cfg.evaluate.metrics.items()
     }
 
@@ -106,10 +114,10 @@ def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:
 
 
 def _test(
-    cfg: Config, loaded: Data, indices: np.ndarray, found: Fitted, own: dict[str, OwnMetric]
+    cfg: Config, loaded: Data, indices: np.ndarray, found: Fit, own: dict[str, OwnMetric]
 ) -> dict[str, Estimate]:
     labels = {name: split.labels for name, split in loaded.splits.items()}
-    return evaluation.evaluate(
+    return tasks.evaluate(
         cfg.dataset,
         logits=found.logits,
         labels={**labels, "train": labels["train"][indices]},

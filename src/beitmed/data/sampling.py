@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from beitmed import outside
+from beitmed import extension
 from beitmed.config.balancing import BalancingConfig
 from beitmed.errors import UserError
 
@@ -59,10 +59,10 @@ def strategy(chosen: BalancingConfig) -> Strategy:
     """The function of a strategy's name, or the one from outside the package that it names."""
     if chosen.function is None:
         return STRATEGIES[chosen.name]
-    function = outside.load("balancing.function", chosen.function)
+    function = extension.load("balancing.function", chosen.function)
 
     def checked(labels: np.ndarray, options: Mapping[str, Any], seed: int) -> np.ndarray:
-        found = outside.call("balancing.function", function, labels.copy(), dict(options), seed)
+        found = extension.call("balancing.function", function, labels.copy(), dict(options), seed)
         return check(found, labels, str(chosen.function))
 
     return checked

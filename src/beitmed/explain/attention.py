@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 
-from beitmed.model.freezing import FreezableBackbone
+from beitmed.backbones.freezing import FreezableBackbone
 
 Rows = Literal["patches", "cls"]
 

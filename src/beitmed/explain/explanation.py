@@ -18,8 +18,8 @@ from beitmed import data
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
-from beitmed.explain import figures
-from beitmed.explain.figures import Explained
+from beitmed.plots import attention_maps
+from beitmed.plots.attention_maps import Explained
 from beitmed.runs import artifacts
 from beitmed.runs.artifacts import Run
 
@@ -102,9 +102,9 @@ def explain(
 def _read(
     found: _Finished, loaded: Data, choice: Choice, layer: int, indices: np.ndarray, chosen: str
 ) -> tuple[Explained, np.ndarray]:
+    from beitmed.backbones import compute, trained
     from beitmed.data import pixels  # torch: seconds, so after the checks
     from beitmed.explain import attention
-    from beitmed.model import compute, trained
 
     cfg, split = found.cfg, loaded.splits[choice.split]
     top = found.run.path / "top.safetensors"
@@ -149,7 +149,7 @@ def figure(
     For a report; raises UserError as `explain`.
     """
     explained, _ = explain(folder, choice, changes)
-    figures.overview(stem, explained)
+    attention_maps.overview(stem, explained)
     return explained.caption
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from beitmed.backbones import hub
 from beitmed.config.backbone import BackboneConfig
 from beitmed.errors import UserError
 from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
-from beitmed.model import hub
 from beitmed.report.document import Figure, Section
 from beitmed.report.variants import TestSet, method
 from beitmed.runs import artifacts

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from beitmed.plotting.plots import FULL_WIDTH, WIDTH, write
+from beitmed.plots.curves import FULL_WIDTH, WIDTH, write
 from beitmed.report.document import Interval
 from beitmed.report.document import text as cell_text
 from beitmed.report.layout import EDGE, Page, fitted, height_of, name_and_remark, styled, width_of

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beitmed.evaluation import comparisons
-from beitmed.evaluation.comparisons import Difference
-from beitmed.evaluation.seeds import Summary
 from beitmed.report import published
 from beitmed.report.document import p_value, text
 from beitmed.report.evidence import LEVEL, Evidence, Pair, interval
+from beitmed.statistics import comparisons
+from beitmed.statistics.comparisons import Difference
+from beitmed.statistics.seeds import Summary
 
 _NAMED = 10  # pairs that a sentence names one by one
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from beitmed.data import Data
-from beitmed.evaluation.estimates import Estimate
-from beitmed.evaluation.seeds import Summary
 from beitmed.report import bars, figures, pictures, published, reliability
 from beitmed.report.document import ErrorImage, Figure
 from beitmed.report.evidence import Evidence, interval
 from beitmed.report.variants import TestSet, Variant
 from beitmed.runs.finished import FinishedRun
+from beitmed.statistics.estimates import Estimate
+from beitmed.statistics.seeds import Summary
 
 _VARIANTS = 8  # in one figure
 _ROWS = 40  # of a figure with a row a variant

@@ -7,11 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
-from beitmed.evaluation import comparisons, seeds
-from beitmed.evaluation.comparisons import Difference
-from beitmed.evaluation.seeds import Summary
 from beitmed.report.document import Interval
 from beitmed.report.variants import TestSet, Variant
+from beitmed.statistics import comparisons, seeds
+from beitmed.statistics.comparisons import Difference
+from beitmed.statistics.seeds import Summary
 
 LEVEL = 0.05  # of a Holm-adjusted p below which two variants are said to differ
 

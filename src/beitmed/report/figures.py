@@ -19,9 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from beitmed.evaluation.estimates import Estimate
-from beitmed.evaluation.intervals import Bools, Floats
-from beitmed.plotting.plots import (
+from beitmed.plots.curves import (
     FPR_LABEL,
     FULL_WIDTH,
     HISTORY_LINES,
@@ -46,6 +44,8 @@ from beitmed.report.layout import (
     unit_square,
 )
 from beitmed.report.reliability import Reliability, reliability, reliability_bins
+from beitmed.statistics.estimates import Estimate
+from beitmed.statistics.intervals import Bools, Floats
 
 __all__ = [
     "ClassCounts",

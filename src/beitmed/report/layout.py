@@ -20,7 +20,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.legend import Legend
 from matplotlib.textpath import text_to_path
 
-from beitmed.plotting.plots import STYLE, plain
+from beitmed.plots.curves import STYLE, plain
 
 EDGE = 0.08  # inches left free around a page
 COLUMNS = 4  # small plots beside one another on a full width

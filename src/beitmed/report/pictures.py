@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from beitmed.plotting.plots import FULL_WIDTH, write
+from beitmed.plots.curves import FULL_WIDTH, write
 from beitmed.report.layout import EDGE, Page, fitted, styled
 
 Pixels = NDArray[np.uint8]

@@ -10,10 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.special import expit
 
-from beitmed.evaluation.estimates import Estimate
-from beitmed.evaluation.intervals import Bools, Floats, wilson
-from beitmed.evaluation.metrics import ECE_BINS
-from beitmed.plotting.plots import FULL_WIDTH, WIDTH, case_counts, write
+from beitmed.plots.curves import FULL_WIDTH, WIDTH, case_counts, write
 from beitmed.report.layout import (
     COLUMNS,
     EDGE,
@@ -23,6 +20,9 @@ from beitmed.report.layout import (
     styled,
     unit_square,
 )
+from beitmed.statistics.estimates import Estimate
+from beitmed.statistics.intervals import Bools, Floats, wilson
+from beitmed.tasks.binary import ECE_BINS
 
 
 @dataclass(frozen=True)

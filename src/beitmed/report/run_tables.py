@@ -96,7 +96,7 @@ def every_run(test_set: TestSet) -> list[Table]:
         (
             "rules", "every run, other decision rules and calibration", _OTHER_RULES,
             "Thresholds and temperature are fitted on the validation split; the prior is "
-            "estimated from the test scores without their labels. Fitted numbers count as fixed.",
+            "estimated from the test scores without their labels. Fit numbers count as fixed.",
         ),
     ]  # fmt: skip
     return [

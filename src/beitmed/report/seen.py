@@ -14,12 +14,12 @@ from beitmed.audit import duplicates
 from beitmed.config import check
 from beitmed.data import Data
 from beitmed.errors import UserError
-from beitmed.evaluation import seeds
 from beitmed.report import drawn
 from beitmed.report.document import Cell, Column, Interval, Section, Table
 from beitmed.report.evidence import interval
 from beitmed.report.variants import TestSet
 from beitmed.runs.finished import FinishedRun
+from beitmed.statistics import seeds
 
 _OLDER = {
     "adapter": "none",

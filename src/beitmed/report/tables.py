@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from beitmed.evaluation.seeds import Summary
 from beitmed.report.document import Cell, Column, Table, p_value
 from beitmed.report.evidence import Evidence, interval, of_runs
 from beitmed.report.variants import TestSet
+from beitmed.statistics.seeds import Summary
 
 #: What a task has besides AUC and accuracy in the table of variants.
 _BESIDES = {

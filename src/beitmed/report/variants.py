@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from beitmed.config.balancing import NAMES
-from beitmed.evaluation.intervals import Bools, Floats
 from beitmed.runs.finished import FinishedRun
+from beitmed.statistics.intervals import Bools, Floats
 
 #: Keys of a configuration that a variant's name always tells, so that they are not repeated.
 _NAMED = ("dataset", "size", "balanced", "balancing.name", "backbone.name", "unfreeze", "seed")

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from beitmed import evaluation
+from beitmed import tasks
 from beitmed.config import Config
 from beitmed.data import Data, counts
-from beitmed.evaluation.estimates import Estimate
-from beitmed.fitted import Fitted
-from beitmed.runs import artifacts, environment, figures
+from beitmed.model import Fit
+from beitmed.runs import artifacts, environment, run_figures
 from beitmed.runs.artifacts import Run
+from beitmed.statistics.estimates import Estimate
 from beitmed.storage import files
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def finish(
     folder: Run,
     data: Data,
     indices: np.ndarray,
-    fitted: Fitted,
+    fitted: Fit,
     estimates: Mapping[str, Estimate],
     seconds: float,
 ) -> None:
@@ -140,7 +140,7 @@ def finish(
             )
         ],
     )
-    figures.draw(
+    run_figures.draw(
         cfg, folder, data, fitted.logits["test"], estimates, fitted.history,
         caveats(cfg, data),
     )  # fmt: skip
@@ -154,7 +154,7 @@ def finish(
     folder.write_json("environment.json", environment.describe(seconds))
     folder.finish(_summary(cfg, folder, data, indices, fitted, estimates))
     log.info("Test, %s:", _whose(cfg, data))
-    for name in (*evaluation.HEADLINES[cfg.dataset.task], *cfg.evaluate.metrics):
+    for name in (*tasks.HEADLINES[cfg.dataset.task], *cfg.evaluate.metrics):
         log.info("  %-18s %s", name, text(estimates[name]))
     log.info("metrics:  %s", folder.path / "metrics.json")
     log.info("ROC plot: %s", folder.path / "roc.png")
@@ -197,7 +197,7 @@ def _number(value: float | int | None) -> float | int | None:
     return None if value is None or np.isnan(value) else value
 
 
-def _model(fitted: Fitted) -> dict[str, Any]:
+def _model(fitted: Fit) -> dict[str, Any]:
     return {
         "trained_parameters": fitted.trained_parameters,
         "parameters": fitted.parameters,
@@ -210,7 +210,7 @@ def _summary(
     folder: Run,
     data: Data,
     indices: np.ndarray,
-    fitted: Fitted,
+    fitted: Fit,
     estimates: Mapping[str, Estimate],
 ) -> dict[str, Any]:
     return {

@@ -1,1 +1,0 @@
-"""What a result is held against: other methods, under the same evaluation."""

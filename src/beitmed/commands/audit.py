@@ -1,0 +1,122 @@
+"""What is wrong with a dataset: `python -m beitmed.audit dataset=breast,pneumonia size=28`.
+
+Takes the same keys as `beitmed.train` (`data.root`, `data.allow_unofficial`, ...), and
+`--config-dir`; values separated by commas are all audited. For each dataset and size it counts
+classes, and looks for images that occur twice, exactly or nearly, within a split or across splits,
+for duplicates with different labels, for constant and saturated images, and for class shares that
+differ between splits.
+
+    output_dir=outputs   where <output_dir>/audit/<dataset>_<size>/ is written: audit.json,
+                         audit.csv (a row a finding), pairs.png and pairs.svg
+    strict=true          exit code 1 if something is found, that is, if audit.csv has a row:
+                         {kinds}
+
+Exit code 0; 1 as above; 2 for bad input, after all datasets that could be read were audited.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import sys
+from pathlib import Path
+
+from beitmed import data
+from beitmed.audit.findings import KINDS, Audit, Finding
+from beitmed.commands import cli
+from beitmed.config import Config
+from beitmed.errors import UserError, disk_error
+from beitmed.plots import image_pairs
+from beitmed.storage import files
+
+
+def _strict(arguments: list[str]) -> bool:
+    values = [a.removeprefix("strict=") for a in arguments if a.startswith("strict=")]
+    wrong = [v for v in values if v not in ("true", "false")]
+    if wrong:
+        raise UserError(f"strict: found {wrong[0]!r}; allowed: true or false")
+    return values[-1:] == ["true"]
+
+
+def _audit_one(cfg: Config, folder: Path) -> Audit:
+    if cfg.data.limit is not None:
+        raise UserError(
+            f"data.limit: found {cfg.data.limit}; an audit looks at whole splits, so that its "
+            "indices are those of the file: set data.limit=null"
+        )
+    cfg = data.complete(cfg)
+    loaded = data.load(cfg)
+    try:  # before the search, which can take minutes
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise disk_error(e, folder) or e from e
+    audit = Audit(cfg, loaded)
+    _write(audit, folder)
+    return audit
+
+
+def _write(audit: Audit, folder: Path) -> None:
+    """Write the audit's files, `audit.json` last."""
+    try:
+        pictured, total = audit.pictured(image_pairs.SHOWN)
+        if pictured:
+            splits = audit.data.splits
+            image_pairs.pairs(
+                folder / "pairs",
+                [image_pairs.Pictured(*p) for p in pictured],
+                total=total,
+                title=audit.title,
+                images={k: s.images for k, s in splits.items()},
+                labels={k: s.labels for k, s in splits.items()},
+                class_names=audit.data.class_names,
+            )
+        else:  # those of an audit of other data would be taken for this one's
+            for kind in ("png", "svg"):
+                (folder / f"pairs.{kind}").unlink(missing_ok=True)
+        files.write_atomic(folder / "audit.csv", _table(audit.findings))
+        text = json.dumps(audit.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+        files.write_atomic(folder / "audit.json", text + "\n")
+    except OSError as e:
+        raise disk_error(e, folder) or e from e
+
+
+def _table(findings: list[Finding]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([f.name for f in dataclasses.fields(Finding)])
+    writer.writerows(map(dataclasses.astuple, findings))
+    return text.getvalue()
+
+
+def _audit() -> int:
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print((__doc__ or "").replace("{kinds}", ("\n" + " " * 25).join(KINDS.values())))
+        return 0
+    strict = _strict(arguments)
+    others = [a for a in arguments if not a.startswith("strict=")]
+    configurations = {(c.dataset.name, c.size): c for c in cli.configurations(others)}
+    problems, found = [], 0
+    for cfg in configurations.values():
+        folder = Path(cfg.output_dir).expanduser() / "audit" / f"{cfg.dataset.name}_{cfg.size}"
+        try:
+            audit = _audit_one(cfg, folder)
+        except UserError as e:
+            problems.append(str(e))
+            continue
+        found += len(audit.findings)
+        print("\n".join([*audit.summary(), f"Written to {folder}", ""]))
+    for problem in problems:
+        print(f"beitmed: {problem}", file=sys.stderr)
+    return 2 if problems else int(strict and found > 0)
+
+
+def main() -> None:
+    """Audit what the command line names."""
+    sys.exit(cli.guarded(_audit))
+
+
+if __name__ == "__main__":
+    main()

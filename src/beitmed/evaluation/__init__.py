@@ -1,5 +1,0 @@
-"""Numbers with their uncertainty, from logits and labels alone. Knows no model and no file."""
-
-from beitmed.evaluation.tasks import HEADLINES, evaluate, score, taken
-
-__all__ = ["HEADLINES", "evaluate", "score", "taken"]

@@ -1,0 +1,1 @@
+"""Intervals, tests and calibration of numbers alone: NumPy and SciPy, no file and no torch."""

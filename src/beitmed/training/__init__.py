@@ -1,0 +1,1 @@
+"""Training by transformers' Trainer, which nothing else imports."""

@@ -1,0 +1,271 @@
+"""Fitting and logits with transformers' Trainer: the one module that imports it.
+
+The Trainer brings the paper's optimizer, schedule and shuffling, and checkpoints. Every argument
+that the result depends on is set here, since defaults differ between versions of transformers.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import (
+    EvalPrediction,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    set_seed,
+)
+
+from beitmed.backbones import compute
+from beitmed.backbones.freezing import FreezableBackbone
+from beitmed.config import Config
+from beitmed.errors import UserError
+
+_IMAGES_AT_ONCE_ON_A_CPU = 8
+_COMPLETE = "complete"  # a file in a checkpoint that says that all others were written
+Row = dict[str, float | int]
+
+
+def chunks(batch: Mapping[str, Any], device: str) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Parts of a batch and their share of it, to be passed one after the other.
+
+    On a CPU what a few images need stays near the processor, and a batch's activations never exist
+    at the same time; the sum of the parts' gradients is the batch's. A GPU gets the batch whole.
+    """
+    n = len(batch["labels"])
+    size = _IMAGES_AT_ONCE_ON_A_CPU if device == "cpu" else n
+    for start in range(0, n, size):
+        part = {name: values[start : start + size] for name, values in batch.items()}
+        yield len(part["labels"]) / n, part
+
+
+class _Trainer(Trainer):
+    """The Trainer, passing parts of a batch where that is faster, and stopping at a lost loss."""
+
+    _share = 1.0  # of the batch, that the part has which is being passed
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        assert isinstance(self.model, FreezableBackbone)
+        if self.model.whole:  # the paper's own code, step for step
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        else:
+            loss = torch.zeros((), device=self.args.device)
+            for share, part in chunks(inputs, self.args.device.type):
+                self._share = share
+                loss += super().training_step(model, part, num_items_in_batch)
+            self._share = 1.0
+        if not torch.isfinite(loss):
+            raise UserError(
+                f"train: the loss is {loss.item()} at step {self.state.global_step + 1} of "
+                f"{self.state.max_steps}. Try a smaller train.learning_rate, "
+                "train.max_grad_norm=1.0, or precision=fp32."
+            )
+        return loss
+
+    def prediction_step(
+        self, model: torch.nn.Module, inputs: Any, *args: Any, **kwargs: Any
+    ) -> tuple[Any, Any, Any]:
+        assert isinstance(self.model, FreezableBackbone)
+        if self.model.whole:
+            return super().prediction_step(model, inputs, *args, **kwargs)
+        parts: list[tuple[float, Any]] = [
+            (share, super(_Trainer, self).prediction_step(model, part, *args, **kwargs))
+            for share, part in chunks(inputs, self.args.device.type)
+        ]
+        loss = sum(share * part_loss for share, (part_loss, _, _) in parts)
+        logits, labels = (torch.cat([part[i] for _, part in parts]) for i in (1, 2))
+        return loss, logits, labels
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        found: Any = super().compute_loss(*args, **kwargs)
+        # With its outputs where it evaluates, which is not done in parts.
+        return found if isinstance(found, tuple) else found * self._share
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # Checkpoints hold the trained parameters only: the Trainer finds the frozen ones missing.
+        assert isinstance(self.model, FreezableBackbone)
+        trained = {f"model.{name}" for name, _ in self.model.trained_parameters()}
+        lost = trained.intersection(load_result.missing_keys)
+        assert not lost and not load_result.unexpected_keys, load_result
+
+
+class _CompletionMark(TrainerCallback):
+    """A process can be killed while it writes a checkpoint: only marked ones are resumed from."""
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        assert args.output_dir is not None
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+
+class _Progress(ProgressCallback):
+    """The Trainer's progress bar without its dictionaries: epochs are reported as sentences."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class _EpochReport(TrainerCallback):
+    def __init__(self, report: Callable[[Row], None]) -> None:
+        self.report = report
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.report(history(state)[-1])
+
+
+def build(
+    network: FreezableBackbone,
+    train: Dataset,
+    val: Dataset | None,
+    cfg: Config,
+    checkpoints: Path,
+    score: Callable[[np.ndarray, np.ndarray], dict[str, float | None]] | None = None,
+) -> Trainer:
+    """A Trainer of this configuration; without `val` it neither evaluates nor saves."""
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        assert score is not None
+        logits = np.asarray(prediction.predictions, dtype=np.float64)
+        values = score(logits, np.asarray(prediction.label_ids))
+        return {name: float("nan") if v is None else v for name, v in values.items()}
+
+    trainer = _Trainer(
+        model=network,
+        args=_arguments(cfg, checkpoints, "no" if val is None else "epoch"),
+        train_dataset=train,
+        eval_dataset=val,
+        compute_metrics=None if score is None else compute_metrics,
+        callbacks=[_CompletionMark()],
+    )
+    # Its own bar prints every log record; without a terminal a bar is only noise.
+    trainer.remove_callback(ProgressCallback)
+    if sys.stderr.isatty():
+        trainer.add_callback(_Progress())
+    return trainer
+
+
+def fit(
+    network: FreezableBackbone,
+    train: Dataset,
+    val: Dataset,
+    cfg: Config,
+    checkpoints: Path,
+    score: Callable[[np.ndarray, np.ndarray], dict[str, float | None]],
+    report: Callable[[Row], None],
+) -> tuple[list[Row], Callable[[Dataset], np.ndarray]]:
+    """Train to the last epoch, going on from a checkpoint if there is one.
+
+    score: (logits float64 [n, classes], labels [n]) of the validation split -> numbers by name.
+    report: called with each epoch's row of the history.
+    Returns the history, one row an epoch, and a function from a dataset to its logits, float64
+    [n, classes]. Raises UserError at the first loss that is not finite.
+    """
+    latest: dict[int, np.ndarray] = {}  # validation logits, by the epoch's last step
+
+    def score_and_keep(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+        latest[trainer.state.global_step] = logits
+        return score(logits, labels)
+
+    trainer = build(network, train, val, cfg, checkpoints, score_and_keep)
+    trainer.add_callback(_EpochReport(report))
+    trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+
+    def logits(dataset: Dataset) -> np.ndarray:
+        # The last epoch was evaluated already, unless a process that was killed had done that.
+        if dataset is val and trainer.state.global_step in latest:
+            return latest[trainer.state.global_step]
+        return np.asarray(trainer.predict(dataset).predictions, dtype=np.float64)
+
+    return history(trainer.state), logits
+
+
+def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
+    use_cpu = compute.device(cfg).type == "cpu"
+    if cfg.precision == "fp16" and use_cpu:
+        raise UserError("precision: found fp16, which needs a GPU; use fp32 or bf16 on a CPU.")
+    t = cfg.train
+    return TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=t.epochs,
+        max_steps=t.max_steps or -1,
+        per_device_train_batch_size=t.batch_size,
+        per_device_eval_batch_size=t.eval_batch_size,
+        optim="adamw_torch_fused",
+        learning_rate=t.learning_rate,
+        weight_decay=t.weight_decay,
+        adam_beta1=t.adam_beta1,
+        adam_beta2=t.adam_beta2,
+        adam_epsilon=t.adam_epsilon,
+        max_grad_norm=t.max_grad_norm,
+        lr_scheduler_type=t.schedule if t.warmup_steps == 0 else _with_warmup(t.schedule),
+        warmup_steps=t.warmup_steps,
+        seed=cfg.seed,
+        bf16=cfg.precision == "bf16",
+        fp16=cfg.precision == "fp16",
+        tf32=None,
+        use_cpu=use_cpu,
+        eval_strategy=every,
+        save_strategy=every,
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=False,
+        logging_nan_inf_filter=False,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_num_workers=0,
+        dataloader_pin_memory=not use_cpu,
+        disable_tqdm=False,
+        report_to="none",
+    )
+
+
+def _with_warmup(schedule: str) -> str:
+    return "constant_with_warmup" if schedule == "constant" else schedule
+
+
+def _last_complete(checkpoints: Path) -> str | None:
+    found = {int(p.parent.name.split("-")[1]): p.parent for p in checkpoints.glob(f"*/{_COMPLETE}")}
+    for folder in checkpoints.glob("checkpoint-*"):
+        if folder not in found.values():
+            shutil.rmtree(folder)
+    return str(found[max(found)]) if found else None
+
+
+def history(state: TrainerState) -> list[Row]:
+    """One row an epoch: epoch, step, learning_rate, train_loss (its mean), val_loss, val_*."""
+    rows: dict[int, Row] = {}
+    for record in state.log_history:
+        step = int(record["step"])
+        row = rows.setdefault(step, {"step": step})
+        if "loss" in record:
+            row["train_loss"] = record["loss"]
+            row["learning_rate"] = record["learning_rate"]
+        if "eval_loss" in record:
+            row["epoch"] = record["epoch"]
+            row |= {
+                name.replace("eval_", "val_"): value
+                for name, value in record.items()
+                if name.startswith("eval_")
+                and not name.endswith(("_runtime", "_per_second", "_preparation_time"))
+            }
+    return [row for row in rows.values() if "epoch" in row]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed python, numpy and torch: a sweep runs its jobs in one process, one after the other."""
+    set_seed(seed)

@@ -1,0 +1,1 @@
+"""What the frozen trunk gives for an image, computed once and kept on disk."""

@@ -202,18 +202,18 @@ def test_a_cache_folder_that_cannot_be_written(tmp_path):
 def test_the_command_lists_and_prunes(tmp_path):
     run(tmp_path)
     root = f"cache.root={tmp_path}/cache"
-    listed = beitmed(root, cwd=tmp_path, module="features")
+    listed = beitmed(root, cwd=tmp_path, module="cache")
     assert listed.returncode == 0, listed.stderr
     for part in ("phantom 28 px, train", "beit_tiny, below layer 3", "16 x float16", "4 entries"):
         assert part in listed.stdout
     [old] = [e for e in Store(tmp_path / "cache").entries() if "val" in e.manifest["title"]]
     (old.path / "last_used").write_text("0")
     os.utime(old.path, (0, 0))
-    pruned = beitmed(root, "prune=unused:30", cwd=tmp_path, module="features")
+    pruned = beitmed(root, "prune=unused:30", cwd=tmp_path, module="cache")
     assert "removed 1 entries" in pruned.stdout
     assert "phantom 28 px, val" not in pruned.stdout
-    wrong = beitmed(root, "prune=some", cwd=tmp_path, module="features")
+    wrong = beitmed(root, "prune=some", cwd=tmp_path, module="cache")
     assert wrong.returncode == 2
     assert "unused:DAYS" in wrong.stderr
-    assert "0 entries" in beitmed(root, "prune=to:0", cwd=tmp_path, module="features").stdout
+    assert "0 entries" in beitmed(root, "prune=to:0", cwd=tmp_path, module="cache").stdout
     run(tmp_path, "seed=5")  # and is filled again

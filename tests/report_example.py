@@ -130,7 +130,7 @@ def _comparisons(runs: list[Curve]) -> Table:
 def _figures(folder: Path, runs: list[Curve]) -> list[Figure]:
     (folder / "figures").mkdir()
     with matplotlib.style.context(["default", plot_curves.STYLE]):
-        forest = Canvas(figsize=(curves.FULL_WIDTH, 2.6), layout="constrained")
+        forest = Canvas(figsize=(plot_curves.FULL_WIDTH, 2.6), layout="constrained")
         axes = forest.add_subplot()
         for i, c in enumerate(runs):
             value = _row(c)[4]
@@ -140,7 +140,7 @@ def _figures(folder: Path, runs: list[Curve]) -> list[Figure]:
         axes.set_yticks(range(len(runs)), [c.name for c in runs])
         axes.set_xlabel("AUC with 95 % interval")
         plot_curves.write(forest, folder / "figures" / "auc")
-        cases = Canvas(figsize=(curves.WIDTH, 2.4), layout="constrained")
+        cases = Canvas(figsize=(plot_curves.WIDTH, 2.4), layout="constrained")
         axes = cases.add_subplot()
         axes.hist(np.array(runs[0].score, float), bins=20, color="0.7", edgecolor="k")
         axes.set(xlabel="Log odds of the positive class", ylabel="Test cases")

@@ -160,7 +160,7 @@ def read(folder: Path) -> FinishedRun:
     """Read one run. Raises UserError that names the file and what is wrong with it."""
     if not (folder / "metrics.json").exists():
         raise UserError(
-            f"{folder}: no finished run (no binary.json). If it is a run of beitmed, give its "
+            f"{folder}: no finished run (no metrics.json). If it is a run of beitmed, give its "
             "command again and it goes on."
         )
     summary = _json(folder / "metrics.json")
@@ -185,7 +185,9 @@ def read(folder: Path) -> FinishedRun:
         wrong = _contradictions(run)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         what = f"lacks {e}" if isinstance(e, KeyError) else f"are not of the expected form ({e})"
-        raise UserError(f"{folder}: binary.json, config.yaml or data.json {what}; {_AGAIN}.") from e
+        raise UserError(
+            f"{folder}: metrics.json, config.yaml or data.json {what}; {_AGAIN}."
+        ) from e
     if wrong:
         raise UserError(
             f"{folder}: its files do not belong together: {'; '.join(wrong)}. "
@@ -247,7 +249,7 @@ def _predictions(path: Path) -> tuple[Predictions, Predictions]:
 
 
 def _split(splits: dict[str, list[list[str]]], name: str, labels: int) -> Predictions:
-    rows = splits.get(name, [])  # none of "val" is allowed: binary.json says how many there are
+    rows = splits.get(name, [])  # none of "val" is allowed: metrics.json says how many there are
     complete = [row[1] for row in rows] == [str(i) for i in range(len(rows))]
     if not complete or (name == "test" and not rows):
         raise ValueError(f"rows of {name} are missing or out of order")
@@ -271,25 +273,25 @@ def _contradictions(run: FinishedRun) -> list[str]:
     m, cfg = run.metrics, run.config
     _expect(run)
     classes = len(run.data["class_names"])
-    # A baseline says in binary.json which it is, and its config.yaml has keys that it never read.
+    # A baseline says in metrics.json which it is, and its config.yaml has keys that it never read.
     plain, named = (
         (("seed", "size", "balanced"), ("dataset", "method"))
         if "method" in m
         else (("seed", "size", "balanced", "unfreeze"), ("dataset", "backbone"))
     )
     facts: list[tuple[str, object, str, object]] = [
-        (f"{key} is", m[key], "in binary.json, in config.yaml", cfg[key])
+        (f"{key} is", m[key], "in metrics.json, in config.yaml", cfg[key])
         for key in plain
         if key in cfg
     ]
     facts += [
-        (f"{key} is", m[key], "in binary.json, in config.yaml", cfg[key]["name"])
+        (f"{key} is", m[key], "in metrics.json, in config.yaml", cfg[key]["name"])
         for key in named
         if key in cfg
     ]
     for name, split in (("val", run.val), ("test", run.test)):
         rows = len(split.labels)
-        facts.append((f"{name} images:", m["n"][name], "in binary.json, in predictions.csv", rows))
+        facts.append((f"{name} images:", m["n"][name], "in metrics.json, in predictions.csv", rows))
         counted = split.labels.sum(axis=0).tolist() if split.labels.ndim > 1 else np.bincount(
             split.labels, minlength=classes).tolist()  # fmt: skip
         stated = run.data["images_by_class"][name]
@@ -301,7 +303,7 @@ def _contradictions(run: FinishedRun) -> list[str]:
             stated is not None and value is not None and abs(stated - value) < 1e-9
         )
         facts.append((f"test {name}:", value if same else stated,
-                      "in binary.json, of predictions.csv", value))  # fmt: skip
+                      "in metrics.json, of predictions.csv", value))  # fmt: skip
     return [f"{what} {a} {where} {b}" for what, a, where, b in facts if a != b]
 
 

@@ -26,7 +26,7 @@ LAYERS = [
     {"commands"},
     {"forms"},
 ]
-PYTHON_M = {"train", "prepare", "features"}
+PYTHON_M = {"__main__", "train", "prepare", "features"}
 # What only the named modules may import.
 CONFINED = {
     "hydra": {"commands.train", "commands.cache", "commands.cli"},

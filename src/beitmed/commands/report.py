@@ -76,7 +76,9 @@ def _report() -> int:
         print(__doc__)
         return 0
     chosen = options(arguments)
-    from beitmed.report import sections, write  # matplotlib: a second, after the checks
+    # matplotlib: a second, after the checks
+    from beitmed.report.content import contents
+    from beitmed.report.render import folder as report_folder
     from beitmed.runs import finished
 
     runs, problems = finished.find(chosen.paths)
@@ -87,11 +89,11 @@ def _report() -> int:
             "no finished run to report. A run is finished when its folder has a metrics.json; "
             "`python -m beitmed.train ...` makes one."
         )
-    with write.replacing(chosen.to) as folder:
-        document = sections.build(
+    with report_folder.replacing(chosen.to) as folder:
+        document = contents.build(
             runs, problems, folder, chosen.data_root, chosen.images, chosen.attention
         )
-        write.write(document, folder)
+        report_folder.write(document, folder)
     for sentence in document.summary:
         log.info("%s", sentence)
     log.info("report: %s", chosen.to / "report.html")

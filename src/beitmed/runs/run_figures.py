@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from beitmed.config import Config
 from beitmed.data import Data
-from beitmed.plots import curves, roc_panels
+from beitmed.plots.learning_curves import Histories, learning_curves
+from beitmed.plots.page import WIDTH, write, write_both
+from beitmed.plots.roc import RocCurve, roc
+from beitmed.plots.roc_panels import roc_panels
+from beitmed.plots.roc_points import corners, roc_points
 from beitmed.runs.artifacts import Run
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks import binary, multiclass
@@ -44,7 +49,8 @@ def draw(
     else:
         _binary(positive, folder, data, logits, estimates, title)
     if history:
-        curves.history(folder.path / "history", history)
+        curves = learning_curves([Histories("", [history])], title=title, width=WIDTH)
+        write(curves, folder.path / "history")
 
 
 def _balance(cfg: Config) -> str:
@@ -66,20 +72,15 @@ def _binary(
     labels = data.test.labels == positive
     score = binary.margin(logits, positive)
     hit = {name: estimates[name].value for name in ("sensitivity", "specificity")}
-    curves.roc(
-        folder.path / "roc",
-        labels=labels,
-        score=score,
-        auc=estimates["auc"],
-        title=title,
-        positive_name=data.class_names[positive],
-        operating_point=(
-            None
-            if hit["sensitivity"] is None or hit["specificity"] is None
-            else (1 - hit["specificity"], hit["sensitivity"])
-        ),
+    point = (
+        None
+        if hit["sensitivity"] is None or hit["specificity"] is None
+        else (1 - hit["specificity"], hit["sensitivity"])
     )
-    folder.write_csv("roc.csv", _ROC, np.column_stack(curves.roc_points(labels, score)).tolist())
+    curve = RocCurve("", labels, score, estimates["auc"], point)
+    name = data.class_names[positive]
+    write(roc([curve], title=title, positive_name=name, width=WIDTH), folder.path / "roc")
+    folder.write_csv("roc.csv", _ROC, np.column_stack(roc_points(labels, score)).tolist())
 
 
 def _classes(
@@ -94,18 +95,13 @@ def _classes(
     kind = "label" if several else "class"
     aucs = [estimates[f"auc_{kind}_{i}"] for i in classes]
     what = "each label" if several else "each class against all others"
-    roc_panels.draw(
-        folder.path / "roc",
-        member=member,
-        score=score,
-        names=names,
-        aucs=aucs,
-        title=f"{title}. ROC curve of {what}: AUC with its 95 % interval; pointwise 95 % band",
-    )
+    said = f"{title}. ROC curve of {what}: AUC with its 95 % interval; pointwise 95 % band"
+    draw = partial(roc_panels, member=member, score=score, names=names, aucs=aucs, title=said)
+    write_both(draw, folder.path / "roc")
     rows = [
         [int(i), *point]
         for i in classes
         if aucs[i].value is not None
-        for point in np.column_stack(roc_panels.corners(member[:, i], score[:, i])).tolist()
+        for point in np.column_stack(corners(member[:, i], score[:, i])).tolist()
     ]
     folder.write_csv("roc.csv", [kind, *_ROC], rows)

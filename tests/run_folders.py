@@ -129,7 +129,13 @@ def _metrics(
             "negative_class": {"label": 1 - positive, "name": names[1 - positive]},
         }
     estimates = tasks.evaluate(
-        cfg.dataset, logits=made, labels=labels, class_names=names, seed=0, n_resamples=100
+        tasks.of(cfg.dataset.task),
+        logits=made,
+        labels=labels,
+        class_names=names,
+        positive=positive,
+        seed=0,
+        n_resamples=100,
     )
     return {
         "caveats": [], "dataset": cfg.dataset.name, "task": cfg.dataset.task, "size": cfg.size,

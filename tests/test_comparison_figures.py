@@ -31,7 +31,7 @@ from beitmed.plots.roc import RocCurve
 from beitmed.plots.roc import roc as draw_roc
 from beitmed.plots.roc_points import roc_band, roc_points
 from beitmed.statistics.estimates import Estimate
-from beitmed.tasks import binary
+from beitmed.tasks import measures
 
 Y = np.repeat([True, False], [114, 42])
 AUC = Estimate(0.91, 0.867, 0.953, 156, "logit DeLong", None)
@@ -300,8 +300,8 @@ def test_reliability_bins_agree_with_scikit_learn_and_statsmodels(bins):
     for key in ("mean", "share", "low", "high"):
         assert np.isnan(of[key][~full]).all()
     gap = np.abs(of["share"] - of["mean"])[full] @ of["count"][full] / y.size
-    if bins == binary.ECE_BINS:
-        assert gap == pytest.approx(binary.ece(expit(score), y[None, :])[0], abs=1e-12)
+    if bins == measures.ECE_BINS:
+        assert gap == pytest.approx(measures.ece(expit(score), y[None, :])[0], abs=1e-12)
 
 
 def test_reliability_bins_are_closed_below_and_the_last_on_both_sides():

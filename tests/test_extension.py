@@ -351,8 +351,9 @@ def test_the_interval_is_that_of_the_packages_own_metric(name):
     member = y if y.ndim == 2 else y[:, None] == np.arange(classes)
     logits = rng.normal(size=(120, classes)) + member - (y.ndim == 2) / 2
     found = tasks.evaluate(
-        dataset, logits={"val": logits, "test": logits},
+        tasks.of(dataset.task), logits={"val": logits, "test": logits},
         labels={"train": y, "val": y, "test": y}, class_names=tuple("abcdefghijklmn"[:classes]),
+        positive=dataset.positive_label,
         seed=5, n_resamples=2000, own={"own": TASKS[name][1]},
     )  # fmt: skip
     *names, last = found

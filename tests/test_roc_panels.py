@@ -11,7 +11,8 @@ from test_roc import HOSTILE, svg_text
 from beitmed.plots.page import FULL_WIDTH, WIDTH, write
 from beitmed.plots.roc_panels import roc_panels
 from beitmed.plots.roc_points import corners, roc_points
-from beitmed.tasks import multiclass
+from beitmed.tasks import estimates
+from beitmed.tasks.task import Curves
 
 
 def cases(k: int, n: int = 200):
@@ -22,10 +23,9 @@ def cases(k: int, n: int = 200):
 
 
 def draw(member, score, names, title="path, 28 px", width=FULL_WIDTH):
-    aucs = [multiclass.one_auc(y, s) for y, s in zip(member.T, score.T, strict=True)]
-    return roc_panels(
-        member=member, score=score, names=names, aucs=aucs, title=title, width=width
-    ), aucs
+    aucs = [estimates.one_auc(y, s) for y, s in zip(member.T, score.T, strict=True)]
+    curves = Curves(member, score, names, [], "class", "")
+    return roc_panels(curves, aucs=aucs, title=title, width=width), aucs
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -73,7 +73,8 @@ def run(cfg: Config) -> Path:
         log.info("%s", folder.path)
         started = time.monotonic()
         loaded = data.load(cfg)
-        own_metrics.check(own, len(loaded.class_names), cfg.dataset.task == "multilabel")
+        several = tasks.of(cfg.dataset.task).several_labels
+        own_metrics.check(own, len(loaded.class_names), several)
         indices = _indices(cfg, loaded, strategy)
         record.begin(cfg, folder, loaded, indices)
         trainer.seed_everything(cfg.seed)
@@ -118,10 +119,11 @@ def _test(
 ) -> dict[str, Estimate]:
     labels = {name: split.labels for name, split in loaded.splits.items()}
     return tasks.evaluate(
-        cfg.dataset,
+        tasks.of(cfg.dataset.task),
         logits=found.logits,
         labels={**labels, "train": labels["train"][indices]},
         class_names=loaded.class_names,
+        positive=cfg.dataset.positive_label,
         seed=cfg.seed,
         n_resamples=cfg.evaluate.n_resamples,
         own=own,

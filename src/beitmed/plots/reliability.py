@@ -15,7 +15,7 @@ from beitmed.plots.roc import case_counts
 from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats, wilson
-from beitmed.tasks.binary import ECE_BINS
+from beitmed.tasks.measures import ECE_BINS
 
 
 @dataclass(frozen=True)

@@ -14,23 +14,15 @@ from beitmed.plots.roc_points import corners
 from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats
+from beitmed.tasks.task import Curves
 
 
 @styled()
 def roc_panels(
-    *,
-    member: Bools,
-    score: Floats,
-    names: Sequence[str],
-    aucs: Sequence[Estimate],
-    title: str,
-    width: float = FULL_WIDTH,
+    curves: Curves, *, aucs: Sequence[Estimate], title: str, width: float = FULL_WIDTH
 ) -> Figure:
-    """Draw a small plot for each column.
-
-    member [n, k] is true for cases of the column's class, which a high score [n, k] (float64,
-    finite) speaks for. A class without both kinds of cases gets a plot that says so.
-    """
+    """Draw a small plot for each column; a class without both kinds of cases says so in its own."""
+    names, member, score = curves.names, curves.member, curves.score
     assert len(names) == len(aucs) == member.shape[1] == score.shape[1]
     columns, left, gap = COLUMNS if width > WIDTH else 2, 0.5, 0.16
     side = (width - left - EDGE - gap * (columns - 1)) / columns

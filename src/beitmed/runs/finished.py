@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from beitmed import config
+from beitmed import config, tasks
 from beitmed.errors import UserError
 from beitmed.runs import artifacts
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats
-from beitmed.tasks import binary, multiclass, multilabel
+from beitmed.tasks import Task
 from beitmed.tasks.binary import margin
 
 _DEPTH = 3  # of folders under a given one in which runs are looked for
@@ -59,18 +59,18 @@ class FinishedRun:
         return self.metrics["seed"]
 
     @property
-    def task(self) -> str:
-        return self.metrics.get("task", "binary")
+    def task(self) -> Task:
+        return tasks.of(self.metrics["task"])
 
     @property
     def binary(self) -> bool:
         """Whether there is a positive class, and so a score for it."""
-        return self.task == "binary"
+        return self.task.has_positive
 
     @property
     def single_label(self) -> bool:
         """Whether an image has one label, and argmax is its prediction."""
-        return self.test.labels.ndim == 1
+        return not self.task.several_labels
 
     @property
     def positive(self) -> int:
@@ -91,14 +91,12 @@ class FinishedRun:
     def one_against_others(self) -> tuple[Bools, Floats]:
         """Test images of each class or label [n, classes], and its log odds there [n, classes]."""
         labels, logits = self.test.labels, self.test.logits
-        if not self.single_label:
-            return labels.astype(bool), logits
-        return labels[:, None] == np.arange(logits.shape[1]), multiclass.one_vs_rest(logits)
+        return self.task.members(labels, logits.shape[1]), self.task.log_odds(logits)
 
     @cached_property
     def correct(self) -> Bools:
         """Whether argmax is right for a test image, [n]; a tie is the first class."""
-        result: Bools = self.test.logits.argmax(axis=1) == self.test.labels
+        result: Bools = self.task.called(self.test.logits) == self.test.labels
         return result
 
     @cached_property
@@ -106,10 +104,6 @@ class FinishedRun:
         """The configuration without places and without what changes no prediction."""
         values = config.without_locations(self.config)
         values.pop("evaluate", None)
-        # What versions before these keys were there did: else a seed of then is no seed of now.
-        for group, key, value in (("dataset", "task", "binary"), ("backbone", "family", "beit")):
-            if isinstance(values.get(group), dict):
-                values[group].setdefault(key, value)
         return values
 
 
@@ -292,8 +286,7 @@ def _contradictions(run: FinishedRun) -> list[str]:
     for name, split in (("val", run.val), ("test", run.test)):
         rows = len(split.labels)
         facts.append((f"{name} images:", m["n"][name], "in metrics.json, in predictions.csv", rows))
-        counted = split.labels.sum(axis=0).tolist() if split.labels.ndim > 1 else np.bincount(
-            split.labels, minlength=classes).tolist()  # fmt: skip
+        counted = run.task.members(split.labels, classes).sum(axis=0).tolist()
         stated = run.data["images_by_class"][name]
         facts.append((f"{name} images by class:", stated, "in data.json, in predictions.csv",
                       counted))  # fmt: skip
@@ -328,11 +321,5 @@ def _expect(run: FinishedRun) -> None:
 
 def _headlines(run: FinishedRun) -> dict[str, float | None]:
     """The test AUC and accuracy, computed anew from the predictions."""
-    labels, logits = run.test.labels, run.test.logits
-    if run.binary:
-        return {
-            "auc": binary.auc(run.actual, run.score),
-            "accuracy": binary.accuracy(labels, logits),
-        }
-    module = multiclass if run.single_label else multilabel
-    return {"auc": module.auc(labels, logits), "accuracy": module.accuracy(labels, logits)}
+    positive = run.positive if run.task.has_positive else None
+    return run.task.score(run.test.logits, run.test.labels, positive)

@@ -17,6 +17,7 @@ from beitmed.runs import artifacts, environment, run_figures
 from beitmed.runs.artifacts import Run
 from beitmed.statistics.estimates import Estimate
 from beitmed.storage import files
+from beitmed.tasks import Task
 
 log = logging.getLogger(__name__)
 _HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
@@ -40,11 +41,7 @@ def caveats(cfg: Config, data: Data) -> list[str]:
     if cfg.reads_backbone and cfg.backbone.random_weights:
         said.append("RANDOM weights, not pre-trained")
     if cfg.data.limit is not None:
-        said.append(
-            f"of each split the first {cfg.data.limit} images of each label and of none"
-            if cfg.dataset.task == "multilabel"
-            else f"at most {cfg.data.limit} images of each class and split"
-        )
+        said.append(_task(cfg).limit_caveat.format(cfg.data.limit))
     if cfg.trains_backbone and cfg.train.max_steps is not None:
         said.append(f"at most {cfg.train.max_steps} training steps")
     return said
@@ -70,13 +67,14 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
         "data",
     )
     rows = [[int(i), *_label(data.train.labels[i])] for i in indices]
-    folder.agree_csv("train_indices.csv", ["index", *_label_columns(data)], rows, "training images")
+    folder.agree_csv(
+        "train_indices.csv", ["index", *_label_columns(cfg, data)], rows, "training images"
+    )
     _write_files(folder, data)
     for said in caveats(cfg, data):
         log.warning("Note: %s.", said)
     by_class = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))
-    if cfg.dataset.task == "multilabel":
-        by_class += "; an image may have several of these labels, or none"
+    by_class += _task(cfg).several_note
     chosen, of = f"{len(rows)}", f"{len(data.train.labels)} images"
     if (different := len(np.unique(indices))) < len(rows):
         chosen, of = f"{len(rows)} images, {different} different ones", f"{len(data.train.labels)}"
@@ -129,7 +127,7 @@ def finish(
     folder.write_csv(
         "predictions.csv",
         [
-            *("split", "index", *_label_columns(data)),
+            *("split", "index", *_label_columns(cfg, data)),
             *(f"logit_{i}" for i in range(len(data.class_names))),
         ],
         [
@@ -153,27 +151,19 @@ def finish(
         files.write_atomic(folder.path / "model.safetensors", content)
     folder.write_json("environment.json", environment.describe(seconds))
     folder.finish(_summary(cfg, folder, data, indices, fitted, estimates))
-    log.info("Test, %s:", _whose(cfg, data))
-    for name in (*tasks.HEADLINES[cfg.dataset.task], *cfg.evaluate.metrics):
+    log.info("Test, %s:", _task(cfg).whose(data.class_names, cfg.dataset.positive_label))
+    for name in (*_task(cfg).headlines, *cfg.evaluate.metrics):
         log.info("  %-18s %s", name, text(estimates[name]))
     log.info("metrics:  %s", folder.path / "metrics.json")
     log.info("ROC plot: %s", folder.path / "roc.png")
 
 
-def _whose(cfg: Config, data: Data) -> str:
-    """Which class, or what of all classes, the headlines belong to."""
-    n, positive = len(data.class_names), cfg.dataset.positive_label
-    if positive is not None:
-        return f'positive class "{data.class_names[positive]}"'
-    if cfg.dataset.task == "multilabel":
-        return f"mean over {n} labels"
-    return f"{n} classes, AUC of each against all others, mean"
+def _task(cfg: Config) -> Task:
+    return tasks.of(cfg.dataset.task)
 
 
-def _label_columns(data: Data) -> list[str]:
-    if data.train.labels.ndim == 1:
-        return ["label"]
-    return [f"label_{i}" for i in range(len(data.class_names))]
+def _label_columns(cfg: Config, data: Data) -> list[str]:
+    return _task(cfg).label_columns(len(data.class_names))
 
 
 def _label(label: np.ndarray) -> list[int]:

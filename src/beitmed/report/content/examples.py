@@ -55,7 +55,7 @@ def load(run: FinishedRun, data_root: str | None) -> Data | str:
 
 
 def _errors_said(test_set: TestSet) -> list[str]:
-    if not test_set.first.single_label:
+    if test_set.task.several_labels:
         return []
     wrong = np.stack([~run.correct for run in test_set.runs])
     always = int(wrong.all(axis=0).sum())
@@ -70,7 +70,7 @@ def _errors_said(test_set: TestSet) -> list[str]:
 
 def errors(test_set: TestSet, loaded: Data) -> list[ErrorImage]:
     """The test images that the first seed of the first variant got wrong with most confidence."""
-    if not test_set.first.single_label:
+    if test_set.task.several_labels:
         return []
     run, names = test_set.first, loaded.class_names
     logits = run.test.logits - run.test.logits.max(axis=1, keepdims=True)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from beitmed.config import Config
-from beitmed.data import Data
 from beitmed.plots import curves, roc_panels
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks import binary, multiclass
 
@@ -21,7 +20,8 @@ _ROC = ("false_positive_rate", "true_positive_rate", "threshold")
 def draw(
     cfg: Config,
     folder: Run,
-    data: Data,
+    class_names: Sequence[str],
+    labels: np.ndarray,
     logits: np.ndarray,
     estimates: Estimates,
     history: Sequence[Mapping[str, Any]],
@@ -40,9 +40,9 @@ def draw(
     )
     positive = cfg.dataset.positive_label
     if positive is None:
-        _classes(cfg, folder, data, logits, estimates, title)
+        _classes(cfg, folder, class_names, labels, logits, estimates, title)
     else:
-        _binary(positive, folder, data, logits, estimates, title)
+        _binary(positive, folder, class_names, labels, logits, estimates, title)
     if history:
         curves.history(folder.path / "history", history)
 
@@ -61,35 +61,47 @@ def _model(cfg: Config) -> str:
 
 
 def _binary(
-    positive: int, folder: Run, data: Data, logits: np.ndarray, estimates: Estimates, title: str
+    positive: int,
+    folder: Run,
+    class_names: Sequence[str],
+    labels: np.ndarray,
+    logits: np.ndarray,
+    estimates: Estimates,
+    title: str,
 ) -> None:
-    labels = data.test.labels == positive
+    actual = labels == positive
     score = binary.margin(logits, positive)
     hit = {name: estimates[name].value for name in ("sensitivity", "specificity")}
     curves.roc(
         folder.path / "roc",
-        labels=labels,
+        labels=actual,
         score=score,
         auc=estimates["auc"],
         title=title,
-        positive_name=data.class_names[positive],
+        positive_name=class_names[positive],
         operating_point=(
             None
             if hit["sensitivity"] is None or hit["specificity"] is None
             else (1 - hit["specificity"], hit["sensitivity"])
         ),
     )
-    folder.write_csv("roc.csv", _ROC, np.column_stack(curves.roc_points(labels, score)).tolist())
+    folder.write_csv("roc.csv", _ROC, np.column_stack(curves.roc_points(actual, score)).tolist())
 
 
 def _classes(
-    cfg: Config, folder: Run, data: Data, logits: np.ndarray, estimates: Estimates, title: str
+    cfg: Config,
+    folder: Run,
+    class_names: Sequence[str],
+    labels: np.ndarray,
+    logits: np.ndarray,
+    estimates: Estimates,
+    title: str,
 ) -> None:
     several = cfg.dataset.task == "multilabel"
     grade = "grade " if cfg.dataset.task == "ordinal" else ""  # RetinaMNIST's are named 0 to 4
-    names = [grade + name for name in data.class_names]
-    classes = np.arange(len(data.class_names))
-    member = data.test.labels == 1 if several else data.test.labels[:, None] == classes
+    names = [grade + name for name in class_names]
+    classes = np.arange(len(class_names))
+    member = labels == 1 if several else labels[:, None] == classes
     score = logits if several else multiclass.one_vs_rest(logits)
     kind = "label" if several else "class"
     aucs = [estimates[f"auc_{kind}_{i}"] for i in classes]

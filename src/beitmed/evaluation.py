@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from beitmed import config, extension, tasks
 from beitmed.config import Config
@@ -73,7 +72,7 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
             "epochs": history[-1]["epoch"] if history else None,
             "trained_parameters": model["trained_parameters"],
             "parameters": model["parameters"],
-            **_classes(cfg, class_names),
+            **reader.classes(cfg, class_names),
             "n": {"train": len(trained), **{name: len(y) for name, y in labels.items()}},
             "evaluation": config.evaluation(cfg),
             "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
@@ -81,16 +80,6 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
     )
     _tell(cfg, folder, class_names, estimates)
     return estimates
-
-
-def _classes(cfg: Config, names: tuple[str, ...]) -> dict[str, Any]:
-    positive = cfg.dataset.positive_label
-    if positive is None:
-        return {"classes": list(names)}
-    return {
-        "positive_class": {"label": positive, "name": names[positive]},
-        "negative_class": {"label": 1 - positive, "name": names[1 - positive]},
-    }
 
 
 def _tell(

@@ -42,8 +42,8 @@ def _explain(arguments: Sequence[str]) -> int:
     if len(given.folders) != 1:
         found = ", ".join(map(str, given.folders)) or "none"
         raise UserError(
-            f"found {len(given.folders)} run folders ({found}); allowed: one, as in beitmed explain "
-            "outputs/<run> images=each:3"
+            f"found {len(given.folders)} run folders ({found}); allowed: one, as in `beitmed "
+            "explain outputs/<run> images=each:3`"
         )
     [folder] = given.folders
     values = {key: value for key, value in given.values.items() if value is not None}

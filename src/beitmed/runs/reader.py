@@ -155,7 +155,6 @@ def read(folder: Path) -> FinishedRun:
             "command again and it goes on."
         )
     summary = read_json(folder / METRICS)
-    splits = read_predictions(folder)
     run = FinishedRun(
         folder,
         summary,
@@ -164,7 +163,7 @@ def read(folder: Path) -> FinishedRun:
         model=read_json(folder / "model.json"),
         environment=read_json(folder / ENVIRONMENT),
         history=read_history(folder),
-        **splits,
+        **read_predictions(folder),
     )
     try:
         wrong = _contradictions(run)
@@ -277,10 +276,11 @@ def _contradictions(run: FinishedRun) -> list[str]:
     Raises KeyError, TypeError or ValueError where something is lacking that a report reads.
     """
     _expect(run)
-    m, classes = run.metrics, len(run.data["class_names"])
+    m, names = run.metrics, run.data["class_names"]
+    stated = described(run.config) | classes(run.config, names)
     facts: list[tuple[str, object, str, object]] = [
         (f"{key} is", m[key], "in metrics.json, in config.yaml", value)
-        for key, value in described(run.config).items()
+        for key, value in stated.items()
     ]
     for name, split in (("val", run.val), ("test", run.test)):
         rows = len(split.labels)
@@ -288,11 +288,11 @@ def _contradictions(run: FinishedRun) -> list[str]:
         counted = (
             split.labels.sum(axis=0)
             if split.labels.ndim > 1
-            else np.bincount(split.labels, minlength=classes)
+            else np.bincount(split.labels, minlength=len(names))
         ).tolist()
-        stated = run.data["images_by_class"][name]
+        by_class = run.data["images_by_class"][name]
         facts.append(
-            (f"{name} images by class:", stated, "in data.json, in predictions.csv", counted)
+            (f"{name} images by class:", by_class, "in data.json, in predictions.csv", counted)
         )
     for name, value in tasks.score(run.config.dataset, run.test.logits, run.test.labels).items():
         said = m["test"][name]["value"]
@@ -316,6 +316,17 @@ def described(cfg: Config) -> dict[str, Any]:
         "backbone": cfg.backbone.name if cfg.reads_backbone else None,
         "unfreeze": cfg.unfreeze if cfg.trains_backbone else None,
         "seed": cfg.seed,
+    }
+
+
+def classes(cfg: Config, names: Sequence[str]) -> dict[str, Any]:
+    """Which class is the positive one, by label and name; or the names of all classes."""
+    positive = cfg.dataset.positive_label
+    if positive is None:
+        return {"classes": list(names)}
+    return {
+        "positive_class": {"label": positive, "name": names[positive]},
+        "negative_class": {"label": 1 - positive, "name": names[1 - positive]},
     }
 
 

@@ -64,11 +64,15 @@ class DataConfig(_Strict):
 
 
 class CacheConfig(_Strict):
-    """Where the frozen trunk's features are kept, how exactly, and how much disk they get."""
+    """Where the frozen trunk's features are kept, how exactly, and how much disk they get.
+
+    depths: values of `unfreeze` whose features one pass through the trunk stores as well.
+    """
 
     root: Annotated[str, Field(min_length=1)]
     dtype: Literal["fp16", "fp32"]
     limit_gb: Positive
+    depths: list[NonNegative] = Field(default_factory=list)
 
 
 class Config(_Strict):
@@ -174,6 +178,7 @@ _LOCATIONS = (
     "dataset.image_root",
     "cache.root",
     "cache.limit_gb",
+    "cache.depths",
     "train.eval_batch_size",
     "dataset.recipe",  # what it chose stands in `train` and `majority_ratio`
     "method.title",

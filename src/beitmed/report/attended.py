@@ -11,7 +11,7 @@ from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
 from beitmed.report.document import Figure, Section
 from beitmed.report.variants import TestSet, method
-from beitmed.runs import artifacts
+from beitmed.runs import reader
 
 _IMAGES = "each:2"  # of each class
 
@@ -28,7 +28,7 @@ def section(test_set: TestSet, folder: Path, data_root: str | None) -> Section:
     title = f"{test_set.name}: self-attention of {variant.name}, first seed"
     changes = ["data.download=false", *([f"data.root={data_root}"] if data_root else [])]
     try:
-        _weights_are_here(artifacts.read_config(variant.first.path, changes).backbone)
+        _weights_are_here(reader.read_config(variant.first.path, changes).backbone)
         caption = explanation.figure(variant.first.path, stem, Choice(_IMAGES), changes)
     except UserError as e:
         said = f"There is no attention figure: {str(e).partition(chr(10))[0]}"

@@ -9,9 +9,8 @@ import numpy as np
 
 from beitmed import tasks
 from beitmed.config import Config
-from beitmed.data import Data
 from beitmed.plots import curves, roc_panels
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks.task import Curves
 
@@ -22,7 +21,8 @@ _ROC = ("false_positive_rate", "true_positive_rate", "threshold")
 def draw(
     cfg: Config,
     folder: Run,
-    data: Data,
+    class_names: Sequence[str],
+    labels: np.ndarray,
     logits: np.ndarray,
     estimates: Estimates,
     history: Sequence[Mapping[str, Any]],
@@ -39,9 +39,8 @@ def draw(
             *caveats,
         ]
     )
-    task = tasks.of(cfg.dataset.task)
-    of = task.curves(logits, data.test.labels, data.class_names, cfg.dataset.positive_label)
-    _roc(folder, of, estimates, title)
+    task, positive = tasks.of(cfg.dataset.task), cfg.dataset.positive_label
+    _roc(folder, task.curves(logits, labels, class_names, positive), estimates, title)
     if history:
         curves.history(folder.path / "history", history)
 

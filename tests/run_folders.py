@@ -121,7 +121,13 @@ def _metrics(
 ) -> dict[str, Any]:
     names = class_names(cfg)
     estimates = tasks.evaluate(
-        cfg.dataset, logits=made, labels=labels, class_names=names, seed=0, n_resamples=100
+        tasks.of(cfg.dataset.task),
+        logits=made,
+        labels=labels,
+        class_names=names,
+        positive=cfg.dataset.positive_label,
+        seed=0,
+        n_resamples=100,
     )
     return {
         "caveats": [], **reader.described(cfg), **reader.classes(cfg, names),

@@ -31,7 +31,7 @@ def folder(written: Path, tmp_path: Path) -> Path:
 
 def test_a_run_is_read_back_as_it_was_written(written: Path):
     run = reader.read(written)
-    assert (run.dataset, run.seed, run.task, run.positive) == ("breast", 3, "binary", 1)
+    assert (run.dataset, run.seed, run.task.name, run.positive) == ("breast", 3, "binary", 1)
     assert len(run.val.labels) == 24 and run.test.logits.shape == (40, 2)
     assert run.history[1] == {
         "epoch": 2.0, "step": 18.0, "learning_rate": 5e-4, "train_loss": 0.35, "val_loss": 0.4,
@@ -63,7 +63,7 @@ def test_ties_are_decided_as_the_metrics_decide_them(tmp_path: Path, positive: i
 )
 def test_every_task_is_read(tmp_path: Path, dataset: str, task: str, single: bool):
     run = reader.read(run_folders.make(tmp_path / "x", f"dataset={dataset}", "backbone=beit_tiny"))
-    assert (run.task, run.binary, run.single_label) == (task, False, single)
+    assert (run.task.name, run.binary, run.single_label) == (task, False, single)
     assert run.test.labels.ndim == (1 if single else 2)
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_curve
 from test_plots import HOSTILE, svg_text
 
 from beitmed.plots import curves, roc_panels
-from beitmed.tasks import multiclass
+from beitmed.tasks import estimates
 
 
 def cases(k: int, n: int = 200):
@@ -20,7 +20,7 @@ def cases(k: int, n: int = 200):
 
 
 def draw(stem, member, score, names, title="path, 28 px"):
-    aucs = [multiclass.one_auc(y, s) for y, s in zip(member.T, score.T, strict=True)]
+    aucs = [estimates.one_auc(y, s) for y, s in zip(member.T, score.T, strict=True)]
     return roc_panels.draw(
         stem, member=member, score=score, names=names, aucs=aucs, title=title
     ), aucs

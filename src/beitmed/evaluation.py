@@ -49,10 +49,11 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
     logits = {name: split.logits for name, split in splits.items()}
     labels = {name: split.labels for name, split in splits.items()}
     estimates = tasks.evaluate(
-        cfg.dataset,
+        tasks.of(cfg.dataset.task),
         logits=logits,
         labels={**labels, "train": trained},
         class_names=class_names,
+        positive=cfg.dataset.positive_label,
         seed=cfg.seed,
         n_resamples=cfg.evaluate.n_resamples,
         own=own_metrics(cfg),
@@ -85,18 +86,9 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
 def _tell(
     cfg: Config, folder: Run, names: tuple[str, ...], estimates: Mapping[str, Estimate]
 ) -> None:
-    log.info("Test, %s:", _whose(cfg, names))
-    for name in (*tasks.HEADLINES[cfg.dataset.task], *cfg.evaluate.metrics):
+    task = tasks.of(cfg.dataset.task)
+    log.info("Test, %s:", task.whose(names, cfg.dataset.positive_label))
+    for name in (*task.headlines, *cfg.evaluate.metrics):
         log.info("  %-18s %s", name, estimates[name].text())
     log.info("metrics:  %s", folder.path / reader.METRICS)
     log.info("ROC plot: %s", folder.path / "roc.png")
-
-
-def _whose(cfg: Config, names: tuple[str, ...]) -> str:
-    """Which class, or what of all classes, the headlines belong to."""
-    positive = cfg.dataset.positive_label
-    if positive is not None:
-        return f'positive class "{names[positive]}"'
-    if cfg.dataset.task == "multilabel":
-        return f"mean over {len(names)} labels"
-    return f"{len(names)} classes, AUC of each against all others, mean"

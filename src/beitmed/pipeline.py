@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from beitmed import config, data, evaluation, extension, model
+from beitmed import config, data, evaluation, extension, model, tasks
 from beitmed.backbones import weights
 from beitmed.config import Config
 from beitmed.config.method import OtherMethod
@@ -74,7 +74,7 @@ def run(cfg: Config) -> Path:
         else:
             with claimed.phase("data"):
                 loaded = data.load(cfg)
-                several = loaded.train.labels.ndim == 2
+                several = tasks.of(cfg.dataset.task).several_labels
                 own_metrics.check(own, len(loaded.class_names), several)
                 indices = _indices(cfg, loaded, strategy)
                 record.begin(cfg, claimed, loaded, indices)

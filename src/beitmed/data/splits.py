@@ -96,10 +96,10 @@ def _medmnist(cfg: Config) -> Data:
     assert cfg.dataset.flag is not None
     entry = medmnist_files.entry_of(cfg.dataset)
     file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data, entry)
-    if file.task != cfg.dataset.task:
+    if file.task.name != cfg.dataset.task:
         raise UserError(
-            f"dataset.task: found {cfg.dataset.task}, but {cfg.dataset.flag} is {file.task}. Give "
-            f"dataset.task={file.task}, or the dataset.flag that is meant."
+            f"dataset.task: found {cfg.dataset.task}, but {cfg.dataset.flag} is {file.task.name}. "
+            f"Give dataset.task={file.task.name}, or the dataset.flag that is meant."
         )
     arrays = medmnist_files.read(file, cfg.cache)
     splits = {k: Split(images, labels) for k, (images, labels) in arrays.items()}

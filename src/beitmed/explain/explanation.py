@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from beitmed import data
+from beitmed import data, tasks
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
@@ -166,7 +166,7 @@ def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
             f"{folder}: a run with method={cfg.method.name}, which has no attention; give a run "
             "with method=backbone."
         )
-    if cfg.dataset.task == "multilabel":
+    if tasks.of(cfg.dataset.task).several_labels:
         raise UserError(
             f"{folder}: an image of {cfg.dataset.name} has several labels, for which attention "
             "maps are not drawn; give a run of a dataset with one label an image."

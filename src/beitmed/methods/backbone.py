@@ -31,14 +31,16 @@ _COPIES_OF_TRAINED, _BYTES_OF_THE_REST = 7, 20_000_000
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """Train to the last epoch; write model.json before, top.safetensors and any export after."""
+    task = tasks.of(cfg.dataset.task)
     with folder.phase("features"):
         network, datasets, description = _prepare(cfg, data, indices)
+    network.loss = task.loss
     trained_count, total = network.count()
     files.require_space(folder.path, _COPIES_OF_TRAINED * 4 * trained_count + _BYTES_OF_THE_REST)
     _begin(cfg, folder, network, description)
 
     def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        return tasks.score(cfg.dataset, logits, labels)
+        return task.score(logits, labels, cfg.dataset.positive_label)
 
     def report(row: Row) -> None:
         record.log_epoch(cfg, row)
@@ -121,7 +123,6 @@ def _export(cfg: Config, folder: Run, data: Data) -> None:
     network, processor = trained.load(cfg, folder.path / "top.safetensors", data.class_names)
     files.require_space(folder.path, 4 * network.count()[1])
     adapters.merge(network)
-    if cfg.dataset.task == "multilabel":
-        network.model.config.problem_type = "multi_label_classification"  # a sigmoid each
+    network.model.config.problem_type = tasks.of(cfg.dataset.task).problem_type
     network.model.save_pretrained(folder.path / "huggingface")
     processor.save_pretrained(folder.path / "huggingface")

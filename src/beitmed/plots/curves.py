@@ -21,8 +21,9 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Floats, wilson
-from beitmed.tasks.binary import Estimate, binary_labels, finite_scores
+from beitmed.tasks.binary import binary_labels, finite_scores
 
 WIDTH = 3.3  # inches: one column of a two-column page
 FULL_WIDTH = 6.9  # both columns

@@ -22,7 +22,7 @@ from beitmed.report.layout import (
 )
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats, wilson
-from beitmed.tasks.binary import ECE_BINS
+from beitmed.tasks.measures import ECE_BINS
 
 
 @dataclass(frozen=True)

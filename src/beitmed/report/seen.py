@@ -58,7 +58,7 @@ def load(run: FinishedRun, data_root: str | None) -> Data | str:
         values["data"] |= {"download": False} | ({} if data_root is None else {"root": data_root})
         # What a version before these keys would have needed; none of them bears on the data.
         values = _OLDER | values
-        values["dataset"] = {"task": run.task} | values["dataset"]
+        values["dataset"] = {"task": run.task.name} | values["dataset"]
         values["backbone"] = {"family": "beit"} | values["backbone"]
         loaded = data.load(check(values))
     except UserError as e:

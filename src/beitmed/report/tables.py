@@ -20,7 +20,7 @@ def variants(evidence: Evidence) -> Table:
     """One row a variant: means over seeds with intervals, and what varies between seeds."""
     test_set = evidence.test_set
     measures = [(name, of) for name, of in _measures(evidence) if of is not None]
-    besides = _BESIDES.get(test_set.first.task)
+    besides = _BESIDES.get(test_set.first.task.name)
     columns = [
         Column("Variant"),
         Column(

@@ -151,7 +151,7 @@ def _same_images(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
 def _test_set(run: FinishedRun) -> dict[str, Any]:
     return {
         "dataset": run.dataset,
-        "task": run.task,
+        "task": run.task.name,
         "positive class": run.metrics.get("positive_class"),
         "class names": run.data.get("class_names"),
         "test images": len(run.test.labels),

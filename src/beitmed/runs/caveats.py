@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from beitmed import tasks
 from beitmed.config import Config
 
 
@@ -26,11 +27,7 @@ def of(cfg: Config, provenance: Mapping[str, Any]) -> list[str]:
     if cfg.reads_backbone and cfg.backbone.random_weights:
         said.append("RANDOM weights, not pre-trained")
     if cfg.data.limit is not None:
-        said.append(
-            f"of each split the first {cfg.data.limit} images of each label and of none"
-            if cfg.dataset.task == "multilabel"
-            else f"at most {cfg.data.limit} images of each class and split"
-        )
+        said.append(tasks.of(cfg.dataset.task).limit_caveat.format(cfg.data.limit))
     if cfg.trains_backbone and cfg.train.max_steps is not None:
         said.append(f"at most {cfg.train.max_steps} training steps")
     return said

@@ -21,7 +21,7 @@ from beitmed.runs import predictions
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats
-from beitmed.tasks import multiclass
+from beitmed.tasks import Task
 from beitmed.tasks.binary import margin
 
 FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does not know
@@ -60,18 +60,18 @@ class FinishedRun:
         return self.config.seed
 
     @property
-    def task(self) -> str:
-        return self.config.dataset.task
+    def task(self) -> Task:
+        return tasks.of(self.config.dataset.task)
 
     @property
     def binary(self) -> bool:
         """Whether there is a positive class, and so a score for it."""
-        return self.task == "binary"
+        return self.task.has_positive
 
     @property
     def single_label(self) -> bool:
         """Whether an image has one label, and argmax is its prediction."""
-        return self.test.labels.ndim == 1
+        return not self.task.several_labels
 
     @property
     def positive(self) -> int:
@@ -93,14 +93,12 @@ class FinishedRun:
     def one_against_others(self) -> tuple[Bools, Floats]:
         """Test images of each class or label [n, classes], and its log odds there [n, classes]."""
         labels, logits = self.test.labels, self.test.logits
-        if not self.single_label:
-            return labels.astype(bool), logits
-        return labels[:, None] == np.arange(logits.shape[1]), multiclass.one_vs_rest(logits)
+        return self.task.members(labels, logits.shape[1]), self.task.log_odds(logits)
 
     @cached_property
     def correct(self) -> Bools:
         """Whether argmax is right for a test image, [n]; a tie is the first class."""
-        result: Bools = self.test.logits.argmax(axis=1) == self.test.labels
+        result: Bools = self.task.called(self.test.logits) == self.test.labels
         return result
 
 
@@ -285,16 +283,13 @@ def _contradictions(run: FinishedRun) -> list[str]:
     for name, split in (("val", run.val), ("test", run.test)):
         rows = len(split.labels)
         facts.append((f"{name} images:", m["n"][name], "in metrics.json, in predictions.csv", rows))
-        counted = (
-            split.labels.sum(axis=0)
-            if split.labels.ndim > 1
-            else np.bincount(split.labels, minlength=len(names))
-        ).tolist()
+        counted = run.task.members(split.labels, len(names)).sum(axis=0).tolist()
         by_class = run.data["images_by_class"][name]
         facts.append(
             (f"{name} images by class:", by_class, "in data.json, in predictions.csv", counted)
         )
-    for name, value in tasks.score(run.config.dataset, run.test.logits, run.test.labels).items():
+    positive = run.config.dataset.positive_label
+    for name, value in run.task.score(run.test.logits, run.test.labels, positive).items():
         said = m["test"][name]["value"]
         same = said is value is None or (
             said is not None and value is not None and abs(said - value) < 1e-9

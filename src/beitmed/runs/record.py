@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
+from beitmed import tasks
 from beitmed.config import Config
 from beitmed.data import Data, counts
 from beitmed.model import Fit
@@ -50,8 +51,7 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
     for said in caveats.of(cfg, data.provenance):
         log.warning("Note: %s.", said)
     by_class = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))
-    if cfg.dataset.task == "multilabel":
-        by_class += "; an image may have several of these labels, or none"
+    by_class += tasks.of(cfg.dataset.task).several_note
     chosen, of = f"{len(rows)}", f"{len(data.train.labels)} images"
     if (different := len(np.unique(indices))) < len(rows):
         chosen, of = f"{len(rows)} images, {different} different ones", f"{len(data.train.labels)}"

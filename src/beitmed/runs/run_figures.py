@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from beitmed import tasks
 from beitmed.config import Config
 from beitmed.plots import curves, roc_panels
 from beitmed.runs.folder import Run
 from beitmed.statistics.estimates import Estimate
-from beitmed.tasks import binary, multiclass
+from beitmed.tasks.task import Curves
 
 Estimates = Mapping[str, Estimate]
 _ROC = ("false_positive_rate", "true_positive_rate", "threshold")
@@ -38,11 +39,8 @@ def draw(
             *caveats,
         ]
     )
-    positive = cfg.dataset.positive_label
-    if positive is None:
-        _classes(cfg, folder, class_names, labels, logits, estimates, title)
-    else:
-        _binary(positive, folder, class_names, labels, logits, estimates, title)
+    task, positive = tasks.of(cfg.dataset.task), cfg.dataset.positive_label
+    _roc(folder, task.curves(logits, labels, class_names, positive), estimates, title)
     if history:
         curves.history(folder.path / "history", history)
 
@@ -60,64 +58,41 @@ def _model(cfg: Config) -> str:
     return f"{cfg.backbone.name} {title}" if cfg.reads_backbone else title
 
 
-def _binary(
-    positive: int,
-    folder: Run,
-    class_names: Sequence[str],
-    labels: np.ndarray,
-    logits: np.ndarray,
-    estimates: Estimates,
-    title: str,
-) -> None:
-    actual = labels == positive
-    score = binary.margin(logits, positive)
-    hit = {name: estimates[name].value for name in ("sensitivity", "specificity")}
-    curves.roc(
-        folder.path / "roc",
-        labels=actual,
-        score=score,
-        auc=estimates["auc"],
-        title=title,
-        positive_name=class_names[positive],
-        operating_point=(
-            None
-            if hit["sensitivity"] is None or hit["specificity"] is None
-            else (1 - hit["specificity"], hit["sensitivity"])
-        ),
-    )
-    folder.write_csv("roc.csv", _ROC, np.column_stack(curves.roc_points(actual, score)).tolist())
-
-
-def _classes(
-    cfg: Config,
-    folder: Run,
-    class_names: Sequence[str],
-    labels: np.ndarray,
-    logits: np.ndarray,
-    estimates: Estimates,
-    title: str,
-) -> None:
-    several = cfg.dataset.task == "multilabel"
-    grade = "grade " if cfg.dataset.task == "ordinal" else ""  # RetinaMNIST's are named 0 to 4
-    names = [grade + name for name in class_names]
-    classes = np.arange(len(class_names))
-    member = labels == 1 if several else labels[:, None] == classes
-    score = logits if several else multiclass.one_vs_rest(logits)
-    kind = "label" if several else "class"
-    aucs = [estimates[f"auc_{kind}_{i}"] for i in classes]
-    what = "each label" if several else "each class against all others"
+def _roc(folder: Run, of: Curves, estimates: Estimates, title: str) -> None:
+    aucs = [estimates[name] for name in of.metrics]
+    if of.column is None:
+        curves.roc(
+            folder.path / "roc",
+            labels=of.member[:, 0],
+            score=of.score[:, 0],
+            auc=aucs[0],
+            title=title,
+            positive_name=of.names[0],
+            operating_point=_operating_point(estimates),
+        )
+        points = curves.roc_points(of.member[:, 0], of.score[:, 0])
+        folder.write_csv("roc.csv", _ROC, np.column_stack(points).tolist())
+        return
     roc_panels.draw(
         folder.path / "roc",
-        member=member,
-        score=score,
-        names=names,
+        member=of.member,
+        score=of.score,
+        names=of.names,
         aucs=aucs,
-        title=f"{title}. ROC curve of {what}: AUC with its 95 % interval; pointwise 95 % band",
+        title=f"{title}. {of.caption}: AUC with its 95 % interval; pointwise 95 % band",
     )
     rows = [
-        [int(i), *point]
-        for i in classes
-        if aucs[i].value is not None
-        for point in np.column_stack(roc_panels.corners(member[:, i], score[:, i])).tolist()
+        [i, *point]
+        for i, auc in enumerate(aucs)
+        if auc.value is not None
+        for point in np.column_stack(roc_panels.corners(of.member[:, i], of.score[:, i])).tolist()
     ]
-    folder.write_csv("roc.csv", [kind, *_ROC], rows)
+    folder.write_csv("roc.csv", [of.column, *_ROC], rows)
+
+
+def _operating_point(estimates: Estimates) -> tuple[float, float] | None:
+    """Where the decision at argmax lies on the curve: its false and true positive rate."""
+    sensitivity, specificity = (estimates[k].value for k in ("sensitivity", "specificity"))
+    if sensitivity is None or specificity is None:
+        return None
+    return 1 - specificity, sensitivity

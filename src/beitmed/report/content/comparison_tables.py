@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from beitmed.report.content.evidence import Evidence, interval, of_runs
+from beitmed.report.content.variants import TestSet
 from beitmed.report.document import Cell, Column, Table, p_value
-from beitmed.report.evidence import Evidence, interval, of_runs
-from beitmed.report.variants import TestSet
 from beitmed.statistics.seeds import Summary
 
 #: What a task has besides AUC and accuracy in the table of variants.

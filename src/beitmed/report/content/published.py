@@ -10,9 +10,17 @@ import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
-from beitmed.report import baseline_rows
+from beitmed.report.content import baselines
+from beitmed.report.content.variants import (
+    PAPERS,
+    TestSet,
+    Variant,
+    flatten,
+    letters,
+    method,
+    plainly,
+)
 from beitmed.report.document import Cell, Column, Interval, Table, text
-from beitmed.report.variants import PAPERS, TestSet, Variant, flatten, letters, method, plainly
 from beitmed.runs.finished import FinishedRun
 
 _PAPER = "Baietti and Carlesso, notebook output"
@@ -98,13 +106,13 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
     rows: list[Sequence[Cell]] = []
     others = [row for row in published if row["source"] == _BENCHMARK]
     paper = [row for row in published if row["source"] == _PAPER and _figures(row) not in here]
-    for variant in sorted(test_set.variants, key=lambda v: baseline_rows.has_counterpart(v.first)):
+    for variant in sorted(test_set.variants, key=lambda v: baselines.has_counterpart(v.first)):
         if method(variant.first) == "backbone":
             rows.append(_measured(variant, measured[variant.name], notes))
             continue
         rows.append(_baseline(variant, measured[variant.name], notes))
-        same = [row for row in others if baseline_rows.is_counterpart(row, variant.first)]
-        last = [v for v in test_set.variants if baseline_rows.same_method(v.first, variant.first)]
+        same = [row for row in others if baselines.is_counterpart(row, variant.first)]
+        last = [v for v in test_set.variants if baselines.same_method(v.first, variant.first)]
         if variant is last[-1]:  # what was published of a method stands right below it
             rows += [_published(row, notes) for row in same]
             others = [row for row in others if row not in same]
@@ -153,7 +161,7 @@ def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
 def _baseline(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:
     """A baseline's row: the paper trained none, so its columns stay empty."""
     name = variant.name
-    if differing := baseline_rows.departures(variant.first):
+    if differing := baselines.departures(variant.first):
         name += " " + _note(notes, "Not the published protocol: " + ", ".join(differing) + ".")
     auc, accuracy = headlines
     return [name, _seeds(variant), auc, *[None] * 3, accuracy, *[None] * 3]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from beitmed.report.content.comparison_tables import no_accuracy, positive_class
+from beitmed.report.content.variants import TestSet
 from beitmed.report.document import Cell, Column, Interval, Table
-from beitmed.report.tables import no_accuracy, positive_class
-from beitmed.report.variants import TestSet
 
 #: metrics.json's names as headings, in a table's order; those of the decision at argmax first.
 _AT_ARGMAX = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beitmed.report import published
+from beitmed.report.content import published
+from beitmed.report.content.evidence import LEVEL, Evidence, Pair, interval
 from beitmed.report.document import p_value, text
-from beitmed.report.evidence import LEVEL, Evidence, Pair, interval
 from beitmed.statistics import comparisons
 from beitmed.statistics.comparisons import Difference
 from beitmed.statistics.seeds import Summary

@@ -8,10 +8,18 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from beitmed.report import attended, conclusions, drawn, published, run_tables, seen, tables
+from beitmed.report.content import (
+    attention_maps,
+    comparison_tables,
+    conclusions,
+    examples,
+    figures,
+    published,
+    run_tables,
+)
+from beitmed.report.content.evidence import Evidence, interval, of_runs
+from beitmed.report.content.variants import TestSet, group
 from beitmed.report.document import Curve, Document, Section
-from beitmed.report.evidence import Evidence, interval, of_runs
-from beitmed.report.variants import TestSet, group
 from beitmed.runs.finished import FinishedRun
 
 log = logging.getLogger(__name__)
@@ -45,9 +53,9 @@ def build(
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
         if images:
-            parts += seen.sections(test_set, folder, data_root)
+            parts += examples.sections(test_set, folder, data_root)
         if attention:
-            parts.append(attended.section(test_set, folder, data_root))
+            parts.append(attention_maps.section(test_set, folder, data_root))
         parts.append(_single_runs(evidence, folder))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
@@ -66,8 +74,8 @@ def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
         id=f"results-{test_set.id}",
         title=f"{test_set.name}: results",
         paragraphs=said,
-        tables=[tables.variants(evidence), *tables.pairs(evidence)],
-        figures=drawn.comparisons(evidence, folder),
+        tables=[comparison_tables.variants(evidence), *comparison_tables.pairs(evidence)],
+        figures=figures.comparisons(evidence, folder),
     )
 
 
@@ -98,7 +106,7 @@ def _paper(evidence: Evidence) -> Section | None:
         paragraphs=[
             "Published figures are of single test sets without intervals, most of them of one "
             "run. A row that is higher than another is not therefore better.",
-            *tables.no_accuracy(test_set),
+            *comparison_tables.no_accuracy(test_set),
         ],
         tables=found,
     )
@@ -110,7 +118,7 @@ def _single_runs(evidence: Evidence, folder: Path) -> Section:
         id=f"single-{test_set.id}",
         title=f"{test_set.name}: every run",
         tables=run_tables.every_run(evidence.test_set),
-        figures=drawn.single_runs(evidence, folder),
+        figures=figures.single_runs(evidence, folder),
     )
 
 

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from beitmed.report.content.variants import TestSet, Variant
 from beitmed.report.document import Interval
-from beitmed.report.variants import TestSet, Variant
 from beitmed.statistics import comparisons, seeds
 from beitmed.statistics.comparisons import Difference
 from beitmed.statistics.seeds import Summary

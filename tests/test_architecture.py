@@ -22,7 +22,7 @@ LAYERS = [
     {"plots"},
     {"backbones"},
     {"runs"},
-    {"trunk_cache", "training"},
+    {"trunk_cache", "training", "evaluation"},
     {"methods", "explain"},
     {"report", "pipeline"},
     {"commands"},
@@ -31,8 +31,8 @@ LAYERS = [
 PYTHON_M = {"__main__", "train", "prepare", "features"}
 # What only the named modules may import.
 CONFINED = {
-    "hydra": {"commands.train", "commands.cache", "commands.cli"},
-    "omegaconf": {"commands.train", "config.run", "commands.cli"},
+    "hydra": {"commands.train", "commands.jobs", "commands.cli"},
+    "omegaconf": {"commands.train", "config.compose", "commands.cli"},
     "medmnist": {"data.medmnist_files"},
     "jinja2": {"report.render.page"},
     "huggingface_hub": {"backbones.hub"},

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from beitmed.runs.artifacts import read_config
 from conftest import medmnist_arrays, resolve
 from safetensors.numpy import load_file
 from scipy.special import expit, softmax
@@ -28,7 +29,6 @@ from beitmed.methods import neighbors
 from beitmed.report.content import baselines, published, variants
 from beitmed.report.content.evidence import Evidence
 from beitmed.runs import finished
-from beitmed.runs.artifacts import read_config
 
 EVERY = {
     "config.yaml", "data.json", "environment.json", "history.csv", "metrics.json", "model.json",

@@ -440,7 +440,7 @@ def test_oversampled_and_undersampled_runs_are_two_variants_and_a_departure(tmp_
     [
         ({"flag": "nowhere", "classes": None}, "or, for a file of your own of MedMNIST's form"),
         ({"flag": "breastmnist"}, "whose classes MedMNIST names"),
-        ({"classes": ["a", "b", "c"]}, "two for a binary task"),
+        ({"classes": ["a", "b", "c"]}, "a binary task needs 2"),
         ({"classes": ["a", "a"]}, "a name of its own for each label"),
         ({"flag": "absent"}, "absent.npz: no such file. Put the dataset's file there"),
         ({"task": "multiclass", "positive_label": None, "classes": list("abc")},

@@ -26,8 +26,8 @@ def draw(n=300, classes=5, *, seed=0, ties=False):
 def evaluate(labels, logits, *, ordinal=True, n_resamples=200, seed=0):
     names = tuple(f"class {i}" for i in range(logits.shape[1]))
     return multiclass.evaluate(
-        test_logits=logits, test_labels=labels, class_names=names, seed=seed, n_resamples=n_resamples,
-        metrics=(ordinal_task if ordinal else multiclass).TASK.metrics,
+        test_logits=logits, test_labels=labels, class_names=names, seed=seed,
+        n_resamples=n_resamples, metrics=(ordinal_task if ordinal else multiclass).TASK.metrics,
     )  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -76,13 +75,3 @@ def contradiction(
             "images kept per minority image (1.0 or more), or set balanced=false"
         )
     return None
-
-
-def decides(values: Mapping[str, Any]) -> bool:
-    """Whether a run's plain values have a strategy other than the one there always was."""
-    strategy = values.get("balancing")
-    return bool(
-        values.get("balanced")
-        and isinstance(strategy, Mapping)
-        and strategy.get("name") != NAMES[0]
-    )

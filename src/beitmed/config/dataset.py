@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from beitmed import tasks
-from beitmed.config.fields import Count, Finite, Ratio, Seed, Strict, Triple, Word
+from beitmed.config.fields import Count, Decides, Finite, Ratio, Seed, Strict, Triple, Word
 
 #: "auto" is of `source: folder` only, and until the labels were read: `folder_data.complete`.
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ class Columns(Strict):
 class OwnImages(Strict):
     """The keys of `source: folder`; see `conf/dataset/folder.yaml` for what they mean."""
 
-    path: Name | None = None
-    image_root: Name | None = None
-    columns: Columns = Columns()
+    path: Annotated[Name | None, Decides.NOTHING] = None  # what lies there is in `content`
+    image_root: Annotated[Name | None, Decides.NOTHING] = None
+    columns: Annotated[Columns, Decides.NOTHING] = Columns()
     separator: Name = "|"
     none_label: Name | None = None
     classes: list[Name] | None = None
-    positive_class: str | int | None = None
+    positive_class: Annotated[str | int | None, Decides.EVALUATION] = None
     fractions: Triple = Field(default=[0.7, 0.1, 0.2])
     split_seed: Seed = 0
     fit: Literal["pad", "crop", "squash"] = "pad"
@@ -72,9 +72,12 @@ class DatasetConfig(OwnImages):
     source: Literal["medmnist", "phantom", "folder"]
     flag: str | None
     task: TaskName
-    positive_label: Literal[0, 1] | None
+    positive_label: Annotated[Literal[0, 1] | None, Decides.EVALUATION]
     phantom_seed: Seed | None = None
-    recipe: Recipes
+    recipe: Annotated[Recipes, Decides.NOTHING]  # what it chose is in `train`, `majority_ratio`
+
+    def unused(self) -> set[str]:
+        return set() if self.own else set(OwnImages.model_fields)
 
     @property
     def synthetic(self) -> bool:

@@ -25,6 +25,13 @@ class Split:
     labels: np.ndarray
     files: tuple[tuple[str, str, str], ...] | None = None
 
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """The patient of each image, None where patients are not known."""
+        if self.files is None or not all(patient for _, _, patient in self.files):
+            return None
+        return tuple(patient for _, _, patient in self.files)
+
 
 @dataclass(frozen=True)
 class Data:

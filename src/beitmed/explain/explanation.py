@@ -19,8 +19,8 @@ from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
 from beitmed.plots.attention_maps import Explained
-from beitmed.runs import artifacts
-from beitmed.runs.artifacts import Run
+from beitmed.runs import reader
+from beitmed.runs.folder import Run
 
 log = logging.getLogger(__name__)
 MOST_IMAGES = 48  # of one command
@@ -76,7 +76,7 @@ def explain(
 ) -> tuple[Explained, np.ndarray]:
     """Attention maps of a finished run's images, and the logits [n, classes] of the same pass.
 
-    changes: as for `artifacts.read_config`. Raises UserError where the folder holds no finished
+    changes: as for `reader.read_config`. Raises UserError where the folder holds no finished
     run, data or weights are missing or not the run's, or the choice is not in it.
     """
     choice = choice or Choice()
@@ -141,7 +141,7 @@ def _read(
 
 
 def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
-    cfg = artifacts.read_config(folder, changes)
+    cfg = reader.read_config(folder, changes)
     run = Run(folder)
     if not run.finished:
         raise UserError(

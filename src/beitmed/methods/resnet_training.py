@@ -20,7 +20,7 @@ from beitmed.data import Data, Split
 from beitmed.errors import UserError
 from beitmed.methods import resnet
 from beitmed.model import Fit, Row
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.storage import files
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,12 @@ import numpy as np
 
 from beitmed import tasks
 from beitmed.config import Config
-from beitmed.data import Data
 from beitmed.plots.learning_curves import Histories, learning_curves
 from beitmed.plots.page import WIDTH, write, write_both
 from beitmed.plots.roc import RocCurve, roc
 from beitmed.plots.roc_panels import roc_panels
 from beitmed.plots.roc_points import corners, roc_points
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks.task import Curves
 
@@ -27,7 +26,8 @@ _ROC = ("false_positive_rate", "true_positive_rate", "threshold")
 def draw(
     cfg: Config,
     folder: Run,
-    data: Data,
+    class_names: Sequence[str],
+    labels: np.ndarray,
     logits: np.ndarray,
     estimates: Estimates,
     history: Sequence[Mapping[str, Any]],
@@ -44,9 +44,8 @@ def draw(
             *caveats,
         ]
     )
-    task = tasks.of(cfg.dataset.task)
-    of = task.curves(logits, data.test.labels, data.class_names, cfg.dataset.positive_label)
-    _roc(folder, of, estimates, title)
+    task, positive = tasks.of(cfg.dataset.task), cfg.dataset.positive_label
+    _roc(folder, task.curves(logits, labels, class_names, positive), estimates, title)
     if history:
         curves = learning_curves([Histories("", [history])], title=title, width=WIDTH)
         write(curves, folder.path / "history")

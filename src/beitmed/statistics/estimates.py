@@ -39,6 +39,17 @@ class Estimate:
         """Return the estimate of something that has no value."""
         return cls(None, None, None, 0, None, reason)
 
+    def text(self) -> str:
+        """The estimate as it stands in a sentence: value, interval and n, or why there is none."""
+        if self.value is None:
+            return f"undefined: {self.reason}"
+        if self.ci_low is None:
+            return f"{self.value:.3f} (n = {self.n})"
+        return (
+            f"{self.value:.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}] "
+            f"(95 %, {self.interval}, n = {self.n})"
+        )
+
     def as_dict(self) -> dict[str, float | int | str | None]:
         """Return the fields by name, ready for JSON."""
         return asdict(self)

@@ -207,9 +207,6 @@ class Multilabel(Task):
     def from_columns(self, columns: NDArray[Any]) -> Labels:
         return columns.astype(np.int64)
 
-    def label_columns(self, classes: int) -> list[str]:
-        return [f"label_{i}" for i in range(classes)]
-
     def encoded(self, of_each: Sequence[Sequence[int]], classes: int) -> Labels:
         out = np.zeros((len(of_each), classes), np.int64)
         for row, chosen in zip(out, of_each, strict=True):

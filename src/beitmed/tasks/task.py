@@ -89,10 +89,6 @@ class Task(ABC):
         """Integers [n, columns] as labels."""
         return columns[:, 0].astype(np.int64)
 
-    def label_columns(self, classes: int) -> list[str]:
-        """The headings of the labels in predictions.csv."""
-        return ["label"]
-
     def encoded(self, of_each: Sequence[Sequence[int]], classes: int) -> Labels:
         """Labels from the classes that each image is of."""
         return np.array(of_each, np.int64).reshape(-1, 1)[:, 0]

@@ -16,7 +16,7 @@ from beitmed.plots import attention_maps
 from beitmed.plots.page import write_both
 from beitmed.report.content.variants import TestSet, method
 from beitmed.report.document import Figure, Section
-from beitmed.runs import artifacts
+from beitmed.runs import reader
 
 _IMAGES = "each:2"  # of each class
 
@@ -34,7 +34,7 @@ def section(test_set: TestSet, folder: Path, data_root: str | None) -> Section:
     title = f"{test_set.name}: self-attention of {variant.name}, first seed"
     changes = ["data.download=false", *([f"data.root={data_root}"] if data_root else [])]
     try:
-        _weights_are_here(artifacts.read_config(run, changes).backbone)
+        _weights_are_here(reader.read_config(run, changes).backbone)
         explained, _ = explanation.explain(run, Choice(_IMAGES), changes)
     except UserError as e:
         said = f"There is no attention figure: {str(e).partition(chr(10))[0]}"

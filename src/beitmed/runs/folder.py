@@ -1,18 +1,18 @@
-"""Every read and write of a run's folder. A file is there whole or not at all.
+"""A run's folder: every write into it, each file there whole or not at all.
 
-A run is finished if and only if `metrics.json` is there: it is written last.
+What a run has trained is there once `predictions.csv` is, and a run is finished if and only if
+`metrics.json` is there: it is written last.
 """
 
 from __future__ import annotations
 
-import copy
 import csv
 import io
 import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ import yaml
 from beitmed import config
 from beitmed.config import Config
 from beitmed.errors import UserError, disk_full
+from beitmed.runs import reader
+from beitmed.runs.resources import Phases, Resources
 from beitmed.storage import files, locks
 
 log = logging.getLogger(__name__)
-FORMAT = 1  # of metrics.json and its neighbours; a reader refuses what it does not know
 
 
 class Run:
@@ -32,10 +33,36 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._environment: dict[str, Any] = {}
+        self._resources = Resources({}, lambda phases: None)
+
+    def begin(self, environment: Mapping[str, Any]) -> None:
+        """Note what the run is computed with, and count on from what it has taken before."""
+        before = self.read_json(reader.ENVIRONMENT) or {}
+        self._environment = dict(environment)
+        self._resources = Resources(before.get("phases", {}), self._save_phases)
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Count the seconds and the memory of what is done meanwhile as `name`."""
+        return self._resources.phase(name)
+
+    def tick(self) -> None:
+        """Note what the phase has taken so far, for the case that the process is killed."""
+        self._resources.update()
+
+    def _save_phases(self, phases: Phases) -> None:
+        seconds = round(sum(one["seconds"] for one in phases.values()), 3)
+        values = {"seconds": seconds, "phases": phases, **self._environment}
+        self.write_json(reader.ENVIRONMENT, values)
 
     @property
     def finished(self) -> bool:
-        return (self.path / "metrics.json").exists()
+        return (self.path / reader.METRICS).exists()
+
+    @property
+    def predicted(self) -> bool:
+        """Whether training is over and only what derives from its predictions can be lacking."""
+        return (self.path / reader.PREDICTIONS).exists()
 
     @property
     def checkpoints(self) -> Path:
@@ -48,14 +75,14 @@ class Run:
         files.write_atomic(self.path / name, text + "\n")
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        """The file's values, None where it is not there. Raises UserError where it is damaged."""
+        if not (self.path / name).exists():
             return None
-        except (OSError, ValueError) as e:
+        try:
+            return reader.read_json(self.path / name)
+        except UserError as e:
             raise UserError(
-                f"{self.path / name}: cannot be read ({e}). Delete {self.path} to start this run "
-                "afresh, or set name=... to keep both."
+                f"{e} Delete {self.path} to start this run afresh, or set name=... to keep both."
             ) from e
 
     def write_csv(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -67,11 +94,12 @@ class Run:
         before = self.read_json(name)
         if before is None:
             self.write_json(name, values)
-        elif before != json.loads(json.dumps(values)):
+            return
+        differing = config.differences(before, json.loads(json.dumps(values)))
+        if differing:
             raise UserError(
-                f"{self.path}: this run was begun with other {what}: "
-                + "; ".join(_differences(before, values))
-                + f". Restore the {what}, or set name=... for a new run, or delete the folder."
+                f"{self.path}: this run was begun with other {what}: {'; '.join(differing)}. "
+                f"Restore the {what}, or set name=... for a new run, or delete the folder."
             )
 
     def agree_csv(
@@ -89,7 +117,8 @@ class Run:
 
     def finish(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics, which marks the run as done, and drop what was there to resume."""
-        self.write_json("metrics.json", metrics)
+        self._resources.stop()
+        self.write_json(reader.METRICS, metrics)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
@@ -101,26 +130,66 @@ def open_run(cfg: Config) -> Iterator[Run]:
     that was made here is removed again if the run fails before anything was trained. Errors of a
     full disk that arise while the run is open become a UserError.
     """
-    output_dir = Path(cfg.output_dir).expanduser()
-    path = output_dir / config.run_name(cfg)
-    waiting = f"{path}: another process is at this run; waiting until it is through."
-    with locks.exclusive(output_dir, path.name, waiting):
+    path = path_of(cfg)
+    with locked(path):
         run, fresh = Run(path), not path.exists()
         try:
+            if fresh:
+                _refuse_changed_weights(cfg, path)
             path.mkdir(exist_ok=True)
             _claim(run, cfg)
             with _log_file(path / "run.log"):
                 yield run
         except BaseException as e:
-            if fresh and not run.checkpoints.exists():
+            if fresh and not run.checkpoints.exists() and not run.predicted:
                 shutil.rmtree(path, ignore_errors=True)
             if isinstance(e, UserError) or (full := disk_full(e, path)) is None:
                 raise
             raise full from e
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from a run's folder, waiting for one that has it."""
+    waiting = f"{path}: another process is at this run; waiting until it is through."
+    with locks.exclusive(path.parent, path.name, waiting):
+        yield
+
+
+def path_of(cfg: Config) -> Path:
+    """The run's folder: the one that holds this very run, whatever it is called, or a new one."""
+    parent, name = Path(cfg.output_dir).expanduser(), config.run_name(cfg)
+    if cfg.name is None and not (parent / name).exists():
+        same = sorted(parent.glob(f"*_seed{cfg.seed}_{config.digest(cfg)}/config.yaml"))
+        if same:  # the same weights have another name there
+            return same[0].parent
+    return parent / name
+
+
+def _refuse_changed_weights(cfg: Config, path: Path) -> None:
+    """Raise UserError where the files that `backbone.weights` names were replaced by others."""
+    if cfg.name is not None or not cfg.reads_backbone or cfg.backbone.content is None:
+        return
+    stem = path.name.removesuffix(config.digest(cfg))
+    now = config.identity(cfg)
+    for other in sorted(path.parent.glob(f"{stem}*/config.yaml")):
+        try:
+            found = reader.read_config(other.parent)
+        except UserError as e:
+            log.debug("%s", e)  # whatever it is, it is not this run
+            continue
+        differing = config.differences(config.identity(found), now)
+        same_place = found.backbone.weights == cfg.backbone.weights
+        if same_place and [d.partition(" ")[0] for d in differing] == ["backbone.content"]:
+            raise UserError(
+                f"backbone.weights: {cfg.backbone.weights} holds other weights than when "
+                f"{other.parent} was trained from it ({differing[0]}). Restore them, or set "
+                "name=... for a run on the new ones."
+            )
+
+
 def _claim(run: Run, cfg: Config) -> None:
-    file = run.path / "config.yaml"
+    file = run.path / reader.CONFIG
     if not file.exists():
         if any(run.path.iterdir()):
             raise UserError(
@@ -131,69 +200,13 @@ def _claim(run: Run, cfg: Config) -> None:
         text = yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
         files.write_atomic(file, header + text)
         return
-    try:
-        before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as e:
-        raise UserError(f"{file}: cannot be read ({e}). Set name=... for a new run.") from e
-    differing = _differences(config.without_locations(before), config.identity(cfg))
+    before = reader.read_config(run.path)
+    differing = config.differences(config.identity(before), config.identity(cfg))
     if differing:
         raise UserError(
-            f"{run.path}: belongs to a run of another configuration: "
-            + "; ".join(differing)
-            + ". Set name=... to something else, or delete the folder."
+            f"{run.path}: belongs to a run of another configuration: {'; '.join(differing)}. Set "
+            "name=... to something else, or delete the folder."
         )
-
-
-#: What may be elsewhere than where a run had it: `key=value` beside the run's folder.
-MOVABLE = ("data.root", "data.download", "data.mirror", "data.allow_unofficial",
-           "dataset.path", "dataset.image_root", "backbone.weights", "backbone.revision",
-           "cache.root", "device")  # fmt: skip
-_WORDS = {"true": True, "false": False, "null": None}
-
-
-def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
-    """The configuration of the run in `folder`, checked as one from the command line is.
-
-    changes: `key=value` for keys of `MOVABLE`, where the run has been moved to another machine.
-    Raises UserError if the folder is no run's, if its config.yaml is damaged or of another
-    version, or if a change is not allowed.
-    """
-    file = folder / "config.yaml"
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError(f"it holds {type(values).__name__}, not keys and values")
-    except (FileNotFoundError, NotADirectoryError) as e:
-        raise UserError(
-            f"{folder}: is not a run's folder (it has no config.yaml). Give a folder that "
-            "`python -m beitmed.train` made, such as outputs/<run>."
-        ) from e
-    except (OSError, ValueError, yaml.YAMLError) as e:
-        raise UserError(f"{file}: cannot be read ({e}). Restore it, or train the run anew.") from e
-    try:
-        cfg = config.check(values)
-    except UserError as e:
-        raise UserError(
-            f"{file}: was written by another version of beitmed, or changed by hand: {e}"
-        ) from e
-    return config.check(_moved(values, changes)) if changes else cfg
-
-
-def _moved(values: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    moved = copy.deepcopy(values)
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals or key not in MOVABLE:
-            raise UserError(
-                f"{change}: cannot be changed for a run that is there. Allowed: "
-                + ", ".join(f"{key}=..." for key in MOVABLE)
-            )
-        node = moved
-        *parents, last = key.split(".")
-        for parent in parents:
-            node = node[parent]
-        node[last] = _WORDS.get(text, text)
-    return moved
 
 
 def _csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -202,16 +215,6 @@ def _csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _differences(before: Any, now: Any, key: str = "") -> list[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line
-            for k in dict.fromkeys([*before, *now])
-            for line in _differences(before.get(k), now.get(k), f"{key}.{k}" if key else str(k))
-        ]
-    return [] if before == now else [f"{key or 'content'} was {before!r}, now {now!r}"]
 
 
 @contextmanager

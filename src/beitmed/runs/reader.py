@@ -1,10 +1,10 @@
-"""Finished runs, read back from their folders alone."""
+"""Run folders read back: the one reader of what a run has written."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +14,19 @@ import numpy as np
 import yaml
 
 from beitmed import config, tasks
+from beitmed.config import Config
+from beitmed.config.fields import Decides
 from beitmed.errors import UserError
-from beitmed.runs import artifacts
+from beitmed.runs import predictions
+from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats
 from beitmed.tasks import Task
 from beitmed.tasks.binary import margin
 
+FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does not know
+CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
+ENVIRONMENT = "environment.json"
 _DEPTH = 3  # of folders under a given one in which runs are looked for
 _OURS = {"contents.json", "audit.json", "attention.json"}  # folders of other commands
 # PyYAML's own C loader is ten times as fast as its Python one; not every platform's wheel has it.
@@ -29,20 +35,15 @@ _AGAIN = "run it again under another name (name=...)"
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """One split: labels int64 [n] or [n, labels], logits float64 [n, classes], in its order."""
-
-    labels: np.ndarray
-    logits: np.ndarray
-
-
-@dataclass(frozen=True)
 class FinishedRun:
-    """What a run's folder says; `config` is the resolved configuration as plain values."""
+    """What a run's folder says.
+
+    config: as it was resolved, with what its latest evaluation asked for.
+    """
 
     path: Path
     metrics: dict[str, Any]
-    config: dict[str, Any]
+    config: Config
     data: dict[str, Any]
     model: dict[str, Any]
     environment: dict[str, Any]
@@ -52,15 +53,15 @@ class FinishedRun:
 
     @property
     def dataset(self) -> str:
-        return self.metrics["dataset"]
+        return self.config.dataset.name
 
     @property
     def seed(self) -> int:
-        return self.metrics["seed"]
+        return self.config.seed
 
     @property
     def task(self) -> Task:
-        return tasks.of(self.metrics["task"])
+        return tasks.of(self.config.dataset.task)
 
     @property
     def binary(self) -> bool:
@@ -74,7 +75,8 @@ class FinishedRun:
 
     @property
     def positive(self) -> int:
-        return self.metrics["positive_class"]["label"]
+        assert self.config.dataset.positive_label is not None
+        return self.config.dataset.positive_label
 
     @cached_property
     def score(self) -> Floats:
@@ -98,13 +100,6 @@ class FinishedRun:
         """Whether argmax is right for a test image, [n]; a tie is the first class."""
         result: Bools = self.task.called(self.test.logits) == self.test.labels
         return result
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """The configuration without places and without what changes no prediction."""
-        values = config.without_locations(self.config)
-        values.pop("evaluate", None)
-        return values
 
 
 def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
@@ -152,36 +147,27 @@ def _candidates(folder: Path, depth: int, problems: list[str]) -> Iterator[Path]
 
 def read(folder: Path) -> FinishedRun:
     """Read one run. Raises UserError that names the file and what is wrong with it."""
-    if not (folder / "metrics.json").exists():
+    if not (folder / METRICS).exists():
         raise UserError(
             f"{folder}: no finished run (no metrics.json). If it is a run of beitmed, give its "
             "command again and it goes on."
         )
-    summary = _json(folder / "metrics.json")
-    if (found := summary.get("format")) != artifacts.FORMAT:
-        raise UserError(
-            f"{folder / 'metrics.json'}: format {found!r}, but this version reads "
-            f"{artifacts.FORMAT}; run it again, or use the version of beitmed that wrote it."
-        )
-    val, test = _predictions(folder / "predictions.csv")
+    summary = read_json(folder / METRICS)
     run = FinishedRun(
         folder,
         summary,
-        _config(folder / "config.yaml"),
-        data=_json(folder / "data.json"),
-        model=_json(folder / "model.json"),
-        environment=_json(folder / "environment.json"),
-        history=_history(folder / "history.csv"),
-        val=val,
-        test=test,
+        _evaluated(folder, summary),
+        data=read_json(folder / "data.json"),
+        model=read_json(folder / "model.json"),
+        environment=read_json(folder / ENVIRONMENT),
+        history=read_history(folder),
+        **read_predictions(folder),
     )
     try:
         wrong = _contradictions(run)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         what = f"lacks {e}" if isinstance(e, KeyError) else f"are not of the expected form ({e})"
-        raise UserError(
-            f"{folder}: metrics.json, config.yaml or data.json {what}; {_AGAIN}."
-        ) from e
+        raise UserError(f"{folder}: metrics.json or data.json {what}; {_AGAIN}.") from e
     if wrong:
         raise UserError(
             f"{folder}: its files do not belong together: {'; '.join(wrong)}. "
@@ -190,27 +176,56 @@ def read(folder: Path) -> FinishedRun:
     return run
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
+    """The configuration of the run in `folder`, checked as one from the command line is.
+
+    changes: `key=value` for what decides no number, where the run was moved to another machine.
+    Raises UserError if the folder is no run's, if its config.yaml is damaged or of another
+    version, or if a change is not allowed.
+    """
+    file = folder / CONFIG
+    if not file.is_file():
+        raise UserError(
+            f"{folder}: is not a run's folder (it has no config.yaml). Give a folder that "
+            "`beitmed train` made, such as outputs/<run>."
+        )
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+        values = yaml.load(file.read_text(encoding="utf-8"), _LOADER)
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds {type(values).__name__}, not keys and values")
     except (OSError, ValueError, yaml.YAMLError) as e:
+        raise UserError(f"{file}: cannot be read ({e}). Restore it, or {_AGAIN}.") from e
+    try:
+        cfg = config.check(values)
+    except UserError as e:
+        raise UserError(
+            f"{file}: was written by another version of beitmed, or changed by hand: {e}"
+        ) from e
+    return config.changed(cfg, changes, Decides.NOTHING)
+
+
+def read_predictions(folder: Path) -> dict[str, Predictions]:
+    """The validation and the test split, by name."""
+    try:
+        return predictions.read(folder / PREDICTIONS)
+    except (OSError, ValueError, OverflowError, csv.Error) as e:
+        raise UserError(f"{folder / PREDICTIONS}: cannot be read ({e}); {_AGAIN}.") from e
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file's values by name. Raises UserError where it is missing or damaged."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds {type(values).__name__}, not values by name; {_AGAIN}.")
     return values
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as e:
-        raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds {type(values).__name__}, not an object by name; {_AGAIN}.")
-    return values
-
-
-def _history(path: Path) -> list[dict[str, float | None]]:
+def read_history(folder: Path) -> list[dict[str, float | None]]:
+    """A row an epoch, by column; what is undefined is None."""
+    path = folder / "history.csv"
     try:
         with path.open(newline="", encoding="utf-8") as f:
             return [
@@ -220,43 +235,37 @@ def _history(path: Path) -> list[dict[str, float | None]]:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 
 
-def _predictions(path: Path) -> tuple[Predictions, Predictions]:
-    """The validation and the test split of a predictions.csv."""
+def read_trained_labels(folder: Path) -> np.ndarray:
+    """Labels of the images that were trained on: int64 [n], or [n, labels]."""
+    path = folder / "train_indices.csv"
     try:
         with path.open(newline="", encoding="utf-8") as f:
-            rows = csv.reader(f)
-            header = next(rows, [])
-            labels = sum(name.startswith("label") for name in header)
-            logits = sum(name.startswith("logit_") for name in header)
-            if [name.partition("_")[0] for name in header] != (
-                ["split", "index"] + ["label"] * labels + ["logit"] * logits
-            ) or not (labels and logits > 1):
-                raise ValueError(f"columns {', '.join(header) or 'lacking'}")
-            splits: dict[str, list[list[str]]] = {}
-            for row in rows:
-                if len(row) != len(header):
-                    raise ValueError(f"line {rows.line_num} has {len(row)} fields")
-                splits.setdefault(row[0], []).append(row)
-        return _split(splits, "val", labels), _split(splits, "test", labels)
-    except (OSError, ValueError, OverflowError, csv.Error) as e:
+            _, *rows = csv.reader(f)
+        labels = np.array([row[1:] for row in rows], np.int64)
+        return labels[:, 0] if labels.shape[1] == 1 else labels
+    except (OSError, ValueError, IndexError, csv.Error) as e:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 
 
-def _split(splits: dict[str, list[list[str]]], name: str, labels: int) -> Predictions:
-    rows = splits.get(name, [])  # none of "val" is allowed: metrics.json says how many there are
-    complete = [row[1] for row in rows] == [str(i) for i in range(len(rows))]
-    if not complete or (name == "test" and not rows):
-        raise ValueError(f"rows of {name} are missing or out of order")
-    classes = len(rows[0]) - 2 - labels if rows else 2
-    label = np.array([[int(field) for field in row[2 : 2 + labels]] for row in rows], np.int64)
-    label = label.reshape(-1, labels)
-    logit = np.array([row[2 + labels :] for row in rows], np.float64).reshape(-1, classes)
-    if not np.isfinite(logit).all():
-        raise ValueError(f"rows of {name} are not finite")
-    largest = 1 if labels > 1 else logit.shape[1] - 1
-    if rows and (label.min() < 0 or label.max() > largest or labels not in (1, classes)):
-        raise ValueError(f"labels of {name}: found {label.min()} to {label.max()}")
-    return Predictions(label[:, 0] if labels == 1 else label, logit)
+def read_evaluated_config(folder: Path) -> Config:
+    """The configuration of a run, with what its latest evaluation, if any, asked for."""
+    if not (folder / METRICS).exists():
+        return read_config(folder)
+    return _evaluated(folder, read_json(folder / METRICS))
+
+
+def _evaluated(folder: Path, summary: dict[str, Any]) -> Config:
+    file = folder / METRICS
+    if (found := summary.get("format")) != FORMAT:
+        raise UserError(
+            f"{file}: format {found!r}, but this version reads {FORMAT}; run it again, or use the "
+            "version of beitmed that wrote it."
+        )
+    asked = summary.get("evaluation")
+    if not isinstance(asked, dict):
+        raise UserError(f"{file}: lacks what was asked for (evaluation); {_AGAIN}.")
+    changes = [f"{key}={json.dumps(value)}" for key, value in asked.items()]
+    return config.changed(read_config(folder), changes, Decides.EVALUATION)
 
 
 def _contradictions(run: FinishedRun) -> list[str]:
@@ -264,62 +273,65 @@ def _contradictions(run: FinishedRun) -> list[str]:
 
     Raises KeyError, TypeError or ValueError where something is lacking that a report reads.
     """
-    m, cfg = run.metrics, run.config
     _expect(run)
-    classes = len(run.data["class_names"])
-    # A baseline says in metrics.json which it is, and its config.yaml has keys that it never read.
-    plain, named = (
-        (("seed", "size", "balanced"), ("dataset", "method"))
-        if "method" in m
-        else (("seed", "size", "balanced", "unfreeze"), ("dataset", "backbone"))
-    )
+    m, names = run.metrics, run.data["class_names"]
+    stated = described(run.config) | classes(run.config, names)
     facts: list[tuple[str, object, str, object]] = [
-        (f"{key} is", m[key], "in metrics.json, in config.yaml", cfg[key])
-        for key in plain
-        if key in cfg
-    ]
-    facts += [
-        (f"{key} is", m[key], "in metrics.json, in config.yaml", cfg[key]["name"])
-        for key in named
-        if key in cfg
+        (f"{key} is", m[key], "in metrics.json, in config.yaml", value)
+        for key, value in stated.items()
     ]
     for name, split in (("val", run.val), ("test", run.test)):
         rows = len(split.labels)
         facts.append((f"{name} images:", m["n"][name], "in metrics.json, in predictions.csv", rows))
-        counted = run.task.members(split.labels, classes).sum(axis=0).tolist()
-        stated = run.data["images_by_class"][name]
-        facts.append((f"{name} images by class:", stated, "in data.json, in predictions.csv",
-                      counted))  # fmt: skip
-    for name, value in _headlines(run).items():
-        stated = m["test"][name]["value"]
-        same = stated is value is None or (
-            stated is not None and value is not None and abs(stated - value) < 1e-9
+        counted = run.task.members(split.labels, len(names)).sum(axis=0).tolist()
+        by_class = run.data["images_by_class"][name]
+        facts.append(
+            (f"{name} images by class:", by_class, "in data.json, in predictions.csv", counted)
         )
-        facts.append((f"test {name}:", value if same else stated,
-                      "in metrics.json, of predictions.csv", value))  # fmt: skip
+    positive = run.config.dataset.positive_label
+    for name, value in run.task.score(run.test.logits, run.test.labels, positive).items():
+        said = m["test"][name]["value"]
+        same = said is value is None or (
+            said is not None and value is not None and abs(said - value) < 1e-9
+        )
+        where = "in metrics.json, of predictions.csv"
+        facts.append((f"test {name}:", value if same else said, where, value))
     return [f"{what} {a} {where} {b}" for what, a, where, b in facts if a != b]
 
 
+def described(cfg: Config) -> dict[str, Any]:
+    """What `metrics.json` repeats of the configuration, for those who read that file alone."""
+    return {
+        "dataset": cfg.dataset.name,
+        "task": cfg.dataset.task,
+        "size": cfg.size,
+        "balanced": cfg.balanced,
+        "balancing": cfg.balancing.name if cfg.balanced else None,
+        "method": cfg.method.name,
+        "backbone": cfg.backbone.name if cfg.reads_backbone else None,
+        "unfreeze": cfg.unfreeze if cfg.trains_backbone else None,
+        "seed": cfg.seed,
+    }
+
+
+def classes(cfg: Config, names: Sequence[str]) -> dict[str, Any]:
+    """Which class is the positive one, by label and name; or the names of all classes."""
+    positive = cfg.dataset.positive_label
+    if positive is None:
+        return {"classes": list(names)}
+    return {
+        "positive_class": {"label": positive, "name": names[positive]},
+        "negative_class": {"label": 1 - positive, "name": names[1 - positive]},
+    }
+
+
 def _expect(run: FinishedRun) -> None:
-    m, test = run.metrics, run.metrics["test"]
-    names = run.data["class_names"]
+    m, names = run.metrics, run.data["class_names"]
     if not isinstance(names, list) or len(names) != run.test.logits.shape[1]:
         raise ValueError(f"class names {names}, but {run.test.logits.shape[1]} logits")
     if not isinstance(m["caveats"], list) or not all(isinstance(c, str) for c in m["caveats"]):
         raise TypeError(f"caveats {m['caveats']!r}")
-    if not isinstance(run.seed, int) or not isinstance(m["n"]["train"], int):
-        raise TypeError(f"seed {run.seed!r}, train images {m['n']['train']!r}")
-    for estimate in test.values():
+    if not isinstance(m["n"]["train"], int):
+        raise TypeError(f"train images {m['n']['train']!r}")
+    for estimate in m["test"].values():
         Estimate(**estimate)
-    if run.binary:
-        labels = [m[key]["label"] for key in ("positive_class", "negative_class")]
-        if sorted(labels) != [0, 1] or not all(
-            isinstance(m[key]["name"], str) for key in ("positive_class", "negative_class")
-        ):
-            raise ValueError(f"positive and negative class {labels}, not 0 and 1")
-
-
-def _headlines(run: FinishedRun) -> dict[str, float | None]:
-    """The test AUC and accuracy, computed anew from the predictions."""
-    positive = run.positive if run.task.has_positive else None
-    return run.task.score(run.test.logits, run.test.labels, positive)

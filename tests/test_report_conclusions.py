@@ -13,7 +13,7 @@ import run_folders
 from beitmed.report.content import conclusions, variants
 from beitmed.report.content import evidence as evidence_module
 from beitmed.report.content.evidence import Evidence
-from beitmed.runs import finished
+from beitmed.runs import reader
 
 TINY = "backbone=beit_tiny"
 N = 200  # test images
@@ -34,7 +34,7 @@ def make(tmp_path: Path) -> Make:
                     folder, TINY, f"dataset={dataset}", f"train.learning_rate={(i + 1) / 1000}",
                     f"seed={seed}", f"size={size}", skill=skill, labels=labels, draw=10 * i + seed,
                 )  # fmt: skip
-                runs.append(finished.read(folder))
+                runs.append(reader.read(folder))
         [test_set], notes = variants.group(runs)
         assert notes == []
         return Evidence(test_set)

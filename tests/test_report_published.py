@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import run_folders
-from beitmed.runs.finished import FinishedRun
 
 from beitmed.report.content import contents, published, variants
 from beitmed.report.content.evidence import Evidence
 from beitmed.report.content.variants import letters
 from beitmed.report.document import Interval, Table
-from beitmed.runs import finished
+from beitmed.runs import reader
+from beitmed.runs.reader import FinishedRun
 
 # The paper's own run, as far as a configuration can say it.
 PAPER = ("trunk_mode=train", "seed=42")
@@ -27,7 +27,7 @@ def make(tmp_path: Path) -> Make:
     made = iter(range(1000))
 
     def run(*overrides: str, **kwargs) -> FinishedRun:
-        return finished.read(run_folders.make(tmp_path / str(next(made)), *overrides, **kwargs))
+        return reader.read(run_folders.make(tmp_path / str(next(made)), *overrides, **kwargs))
 
     return run
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import run_folders
-from beitmed.runs.finished import FinishedRun
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from beitmed.report.content import comparison_tables, contents, evidence, variants
 from beitmed.report.document import Interval
-from beitmed.runs import finished
+from beitmed.runs import reader
+from beitmed.runs.reader import FinishedRun
 
 TINY = "backbone=beit_tiny"
 
@@ -26,7 +26,7 @@ class Runs:
 
     def add(self, *overrides: str, **kwargs) -> FinishedRun:
         self.count += 1
-        return finished.read(
+        return reader.read(
             run_folders.make(self.root / f"{self.count:03d}", TINY, *overrides, **kwargs)
         )
 

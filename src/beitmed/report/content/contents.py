@@ -20,7 +20,7 @@ from beitmed.report.content import (
 from beitmed.report.content.evidence import Evidence
 from beitmed.report.content.variants import TestSet, group
 from beitmed.report.document import Curve, Document, Section
-from beitmed.runs.finished import FinishedRun
+from beitmed.runs.reader import FinishedRun
 
 log = logging.getLogger(__name__)
 _CURVES_SHOWN = 4  # on the page, before a reader chooses

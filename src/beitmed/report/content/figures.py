@@ -23,7 +23,7 @@ from beitmed.report.content import published
 from beitmed.report.content.evidence import Evidence, interval
 from beitmed.report.content.variants import TestSet, Variant
 from beitmed.report.document import Figure, in_sentence, text
-from beitmed.runs.finished import FinishedRun
+from beitmed.runs.reader import FinishedRun
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.seeds import Summary
 
@@ -184,7 +184,7 @@ def images(test_set: TestSet, loaded: Data, folder: Path) -> list[Figure]:
         split: np.bincount(s.labels, minlength=len(names)).tolist()
         for split, s in loaded.splits.items()
     }
-    size = test_set.first.metrics["size"]
+    size = test_set.first.config.size
     return [
         figure(
             folder / f"samples-{test_set.id}",

@@ -22,7 +22,7 @@ Measure = Callable[[Variant, Bools], Summary]
 def section(test_set: TestSet, loaded: Data) -> Section:
     """How many test images also stand in train or val, and the metrics without them."""
     found = duplicates.test_images_seen_before(loaded)
-    size = test_set.first.metrics["size"]
+    size = test_set.first.config.size
     kinds = {
         "the same pixels": found.exact,
         "the same pixels or nearly": np.union1d(found.exact, found.near),
@@ -31,7 +31,7 @@ def section(test_set: TestSet, loaded: Data) -> Section:
     said = [
         f"At {size} px, {len(found.exact):,} of {test_set.n:,} test images also stand in train or "
         f"val with the same pixels, {len(found.near):,} more nearly so. "
-        "`python -m beitmed.audit` lists them."
+        "`beitmed audit` lists them."
     ]
     tables = [
         _without(test_set, what, indices, f"seen-{i}-{test_set.id}")

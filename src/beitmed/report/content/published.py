@@ -10,19 +10,13 @@ import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
+from beitmed import config
 from beitmed.report.content import baselines
 from beitmed.report.content.evidence import Evidence
-from beitmed.report.content.variants import (
-    PAPERS,
-    TestSet,
-    Variant,
-    flatten,
-    letters,
-    method,
-    plainly,
-)
+from beitmed.report.content.variant_names import plainly
+from beitmed.report.content.variants import TestSet, Variant, letters
 from beitmed.report.document import Cell, Column, Interval, Table, text
-from beitmed.runs.finished import FinishedRun
+from beitmed.runs.reader import FinishedRun
 
 _PAPER = "Baietti and Carlesso, notebook output"
 _BENCHMARK = "MedMNIST v2 official benchmark"
@@ -30,7 +24,6 @@ _BENCHMARK = "MedMNIST v2 official benchmark"
 #: mode, with drop path in them, which is `trunk_mode=train` and not the default here.
 _RECIPE = {
     "backbone.name": "beit_large",
-    "backbone.weights": "microsoft/beit-large-patch16-224-pt22k",
     "unfreeze": 5,
     "adapter": "none",
     "trunk_mode": "train",
@@ -45,7 +38,7 @@ _RECIPE = {
     "train.adam_epsilon": 1e-8,
     "precision": "fp32",
     "data.limit": None,
-    "balancing.name": PAPERS,
+    "balancing.name": "undersample",
 }
 _HEADLINES = ("auc", "accuracy")  # as they were published
 _MEANING = {"trunk_mode": "; train keeps drop path in the frozen layers"}
@@ -61,12 +54,12 @@ def paper_run(run: FinishedRun) -> dict[str, float] | None:
 
     None also for what is no BEiT that was trained: the paper has nothing to hold it against.
     """
-    if method(run) != "backbone" or run.identity.get("backbone", {}).get("family") != "beit":
+    cfg = run.config
+    if not cfg.trains_backbone or cfg.backbone.family != "beit":
         return None
-    flag = run.config["dataset"].get("flag")
     for row in _rows("paper_runs.csv"):
         if (f"{row['dataset']}mnist", int(row["size"]), row["balanced"]) == (
-            flag, run.metrics["size"], str(run.metrics["balanced"]).lower()
+            cfg.dataset.flag, cfg.size, str(cfg.balanced).lower()
         ):  # fmt: skip
             return _figures(row)
     return None
@@ -74,18 +67,17 @@ def paper_run(run: FinishedRun) -> dict[str, float] | None:
 
 def departures(run: FinishedRun) -> list[str]:
     """In what a run is not the paper's, as `key=value` (the paper's in brackets); YAML's values."""
-    own = {"adapter": "none", "balancing.name": PAPERS} | flatten(run.config)
-    recipes = run.config["dataset"].get("recipe") or {}
-    recipe = recipes.get("balanced" if run.metrics["balanced"] else "full") or {}
-    expected = dict(_RECIPE) | {
-        ("majority_ratio" if key == "majority_ratio" else f"train.{key}"): recipe[key]
-        for key in ("batch_size", "weight_decay", "majority_ratio")
-        if key in recipe
-    }
+    cfg = run.config
+    own = config.variant(cfg) | {"backbone.name": cfg.backbone.name}
+    recipe = cfg.dataset.recipe.balanced if cfg.balanced else cfg.dataset.recipe.full
+    expected = _RECIPE | ({} if recipe is None else {
+        ("majority_ratio" if key == "majority_ratio" else f"train.{key}"): value
+        for key, value in recipe.model_dump().items()
+    })  # fmt: skip
     said = [
-        f"{key}={plainly(own.get(key))} (paper: {plainly(value)}{_MEANING.get(key, '')})"
+        f"{key}={plainly(own[key])} (paper: {plainly(value)}{_MEANING.get(key, '')})"
         for key, value in expected.items()
-        if own.get(key) != value
+        if key in own and own[key] != value
     ]
     if not run.data.get("official"):
         said.append("the data file is not the official one")
@@ -98,7 +90,7 @@ def paper_table(evidence: Evidence) -> Table | None:
     None for a dataset of which nothing is published.
     """
     test_set = evidence.test_set
-    flag = test_set.first.config["dataset"].get("flag")
+    flag = test_set.first.config.dataset.flag
     published = [row for row in _rows("results.csv") if row["dataset"] == flag]
     here = [paper_run(variant.first) for variant in test_set.variants]
     if not published:
@@ -108,7 +100,7 @@ def paper_table(evidence: Evidence) -> Table | None:
     others = [row for row in published if row["source"] == _BENCHMARK]
     paper = [row for row in published if row["source"] == _PAPER and _figures(row) not in here]
     for variant in sorted(test_set.variants, key=lambda v: baselines.has_counterpart(v.first)):
-        if method(variant.first) == "backbone":
+        if variant.first.config.trains_backbone:
             rows.append(_measured(variant, evidence, notes))
             continue
         rows.append(_baseline(variant, evidence, notes))
@@ -215,7 +207,7 @@ def _note(notes: list[str], said: str) -> str:
 
 def anchors_table(test_set: TestSet) -> Table | None:
     """Published results of other protocols, which a reader will want to hold ours against."""
-    flag = test_set.first.config["dataset"].get("flag")
+    flag = test_set.first.config.dataset.flag
     rows: list[Sequence[Cell]] = [
         [
             row["method"],

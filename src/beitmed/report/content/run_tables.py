@@ -47,12 +47,8 @@ def _outside(test_set: TestSet) -> list[str]:
 
 def _own(test_set: TestSet) -> list[tuple[str, str]]:
     """Metrics from outside the package, each with its function; of one name there may be two."""
-    configured = (run.config.get("evaluate") or {} for run in test_set.runs)
-    return list(dict.fromkeys(
-        (name, function)
-        for values in configured
-        for name, function in (values.get("metrics") or {}).items()
-    ))  # fmt: skip
+    found = (item for run in test_set.runs for item in run.config.evaluate.metrics.items())
+    return list(dict.fromkeys(found))
 
 
 def _by_part(test_set: TestSet) -> Table:

@@ -45,7 +45,10 @@ def test_seeds_of_one_configuration_are_one_variant(runs: Runs):
     made.append(runs.add("seed=1", "size=224"))
     [test_set], notes = variants.group(made)
     assert notes == [] and (test_set.id, test_set.name, test_set.n) == ("breast", "breast", 40)
-    assert names(test_set) == ["beit_tiny top 5 (28)", "beit_tiny top 5 (224)"]
+    assert names(test_set) == [
+        "beit_tiny top 5 (28), RANDOM weights",
+        "beit_tiny top 5 (224), RANDOM weights",
+    ]
     assert [run.seed for run in test_set.variants[0].runs] == [1, 2, 3]
     assert test_set.variants[0].scores.shape == (3, 40)
 
@@ -61,7 +64,7 @@ def test_the_same_run_under_two_names_counts_once(runs: Runs):
 
 def test_depths_stand_in_their_order_and_all_last(runs: Runs):
     [test_set], _ = variants.group([runs.add(f"unfreeze={d}") for d in ("all", 5, 1, 0)])
-    assert [v.first.metrics["unfreeze"] for v in test_set.variants] == [0, 1, 5, "all"]
+    assert [v.first.config.unfreeze for v in test_set.variants] == [0, 1, 5, "all"]
 
 
 # --- What must not be compared
@@ -124,9 +127,9 @@ def test_a_name_tells_the_settings_in_which_variants_differ(runs: Runs):
         runs.add("train.max_steps=7"),
     ])  # fmt: skip
     assert set(names(test_set)) == {
-        "beit_tiny top 5 (28) [train.max_steps=null, train.learning_rate=0.0003]",
-        "beit_tiny top 5 (28) [train.max_steps=null, train.learning_rate=0.0001]",
-        "beit_tiny top 5 (28) [train.max_steps=7, train.learning_rate=0.0003]",
+        "beit_tiny top 5 (28), RANDOM weights [train.max_steps=null, train.learning_rate=0.0003]",
+        "beit_tiny top 5 (28), RANDOM weights [train.max_steps=null, train.learning_rate=0.0001]",
+        "beit_tiny top 5 (28), RANDOM weights [train.max_steps=7, train.learning_rate=0.0003]",
     }
 
 
@@ -134,8 +137,8 @@ def test_a_setting_that_one_of_them_lacks_is_told(runs: Runs):
     lora = runs.add("adapter=lora")
     [test_set], _ = variants.group([runs.add(), lora])
     plain, other = sorted(names(test_set), key=len)
-    assert plain == "beit_tiny top 5 (28)"
-    assert other == "beit_tiny top 5 (28) [adapter=lora, and 4 more settings]"
+    assert plain == "beit_tiny top 5 (28), RANDOM weights [adapter=none]"
+    assert other == "beit_tiny top 5 (28), RANDOM weights [adapter=lora, and 4 more settings]"
 
 
 def test_names_of_many_differing_settings_stay_short_and_apart(runs: Runs):
@@ -155,10 +158,19 @@ def test_names_of_many_differing_settings_stay_short_and_apart(runs: Runs):
     assert all(name.endswith("and 4 more settings]") for name in found)
 
 
+def test_random_weights_and_synthetic_images_stand_in_the_name(runs: Runs):
+    [own, foreign], _ = variants.group([
+        runs.add("dataset=phantom"), runs.add("backbone=beit_large"),
+    ])  # fmt: skip
+    assert names(own) == ["beit_large top 5 (28)"]  # no mark where there is nothing to mark
+    assert names(foreign) == ["beit_tiny top 5 (28), RANDOM weights, SYNTHETIC images"]
+    assert foreign.name == "phantom, SYNTHETIC images" and foreign.id == "phantom"
+
+
 def test_other_weights_or_data_give_names_of_their_own(runs: Runs):
     made = [runs.add(), runs.add(trunk="u" * 64), runs.add(trunk="v" * 64)]
     [test_set], _ = variants.group(made)
-    assert set(names(test_set)) == {f"beit_tiny top 5 (28) [trunk SHA-256={c * 8}]" for c in "tuv"}
+    assert set(names(test_set)) == {f"beit_tiny top 5 (28), RANDOM weights [trunk SHA-256={c * 8}]" for c in "tuv"}
 
 
 # --- The numbers of a group

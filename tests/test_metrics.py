@@ -18,9 +18,10 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from beitmed.statistics import calibration, intervals
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks import measures
-from beitmed.tasks.binary import METRICS, accuracy, auc, evaluate, margin
+from beitmed.tasks.binary import METRICS, evaluate
 from beitmed.tasks.metric import Metric
 from beitmed.tasks.scored import Scored
+from beitmed.tasks.two_classes import accuracy, auc, margin
 
 BOOTSTRAPPED = [name for name, metric in METRICS.items() if metric.kind == "bootstrap"]
 NEEDS_VAL = [name for name, metric in METRICS.items() if metric.rule != "argmax"]

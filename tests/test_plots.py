@@ -18,7 +18,7 @@ from scipy.stats import binom, norm
 from sklearn.metrics import roc_curve
 
 from beitmed.plots import curves
-from beitmed.tasks.binary import Estimate
+from beitmed.statistics.estimates import Estimate
 
 AUC = Estimate(0.93, 0.87, 0.96, 156, "logit DeLong", None)
 ROWS = [

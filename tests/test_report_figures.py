@@ -17,7 +17,7 @@ from beitmed.report import bars, figures, layout
 from beitmed.report import reliability as reliability_module
 from beitmed.report.document import Interval
 from beitmed.statistics.estimates import Estimate
-from beitmed.tasks import binary
+from beitmed.tasks import measures
 
 Y = np.repeat([True, False], [114, 42])
 AUC = Estimate(0.91, 0.867, 0.953, 156, "logit DeLong", None)
@@ -275,8 +275,8 @@ def test_reliability_bins_agree_with_scikit_learn_and_statsmodels(bins):
     for key in ("mean", "share", "low", "high"):
         assert np.isnan(of[key][~full]).all()
     gap = np.abs(of["share"] - of["mean"])[full] @ of["count"][full] / y.size
-    if bins == binary.ECE_BINS:
-        assert gap == pytest.approx(binary.ece(expit(score), y[None, :])[0], abs=1e-12)
+    if bins == measures.ECE_BINS:
+        assert gap == pytest.approx(measures.ece(expit(score), y[None, :])[0], abs=1e-12)
 
 
 def test_reliability_bins_are_closed_below_and_the_last_on_both_sides():

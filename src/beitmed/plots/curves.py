@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike
 
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Floats, wilson
-from beitmed.tasks.binary import binary_labels, finite_scores
+from beitmed.tasks.two_classes import binary_labels, finite_scores
 
 WIDTH = 3.3  # inches: one column of a two-column page
 FULL_WIDTH = 6.9  # both columns

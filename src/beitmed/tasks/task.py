@@ -114,9 +114,11 @@ class Task(ABC):
     def log_odds(self, logits: Floats) -> Floats:
         """The log odds of each class against all others, or of each label, [n, classes]."""
 
-    @abstractmethod
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The mean loss that a network is trained by."""
+        """The mean loss that a network is trained by: cross entropy, labels int [n]."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(logits, labels)
 
     # --- Evaluation
 
@@ -168,10 +170,3 @@ class Task(ABC):
     @abstractmethod
     def whose(self, class_names: Sequence[str], positive: int | None) -> str:
         """Which class, or what of all classes, the headlines belong to."""
-
-
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy of logits [n, classes] and labels int [n]."""
-    from torch.nn import functional
-
-    return functional.cross_entropy(logits, labels)

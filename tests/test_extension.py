@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, hamming_loss
 
 from beitmed import config, data, pipeline, tasks
 from beitmed.errors import UserError
-from beitmed.report import published, sections, variants
+from beitmed.report.content import contents, published, variants
 from beitmed.runs import artifacts, finished, record
 from beitmed.tasks import own_metrics
 
@@ -200,7 +200,7 @@ def test_the_rows_are_those_that_the_strategy_drew(extended):
 
 def test_it_all_stands_in_a_report(extended, tmp_path):
     runs = list(runs_of(extended[0]).values())
-    document = sections.build(runs, [], tmp_path, None, images=False, attention=False)
+    document = contents.build(runs, [], tmp_path, None, images=False, attention=False)
     tables = {t.id: t for section in document.sections for t in section.tables}
     names = {str(row[0]) for row in tables["variants-mine"].rows}
     assert names == {"vit_mine top 1 (28) balanced by drawn",

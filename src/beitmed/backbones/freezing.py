@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,16 +148,22 @@ class FreezableBackbone(nn.Module):
         CLS and register tokens, as the family has them, stand before the patches. Where no layer
         is trained (unfreeze=0), that is pooled already: [n, pooled].
         """
-        with torch.no_grad():
-            tokens = self.family.embed(self.model, pixel_values)
-        return self.trunk_from(0, tokens)
+        return self.below(pixel_values, [self.first_trained])[0]
 
     @torch.no_grad()
-    def trunk_from(self, boundary: int, tokens: torch.Tensor) -> torch.Tensor:
-        """What `trunk` gives, from the tokens below layer `boundary`."""
-        layers = self.family.layer_list(self.model)[boundary : self.first_trained]
-        tokens = self._through(layers, tokens)
-        return self.family.pool(self.model, tokens) if self.pools else tokens
+    def below(self, pixel_values: torch.Tensor, boundaries: Sequence[int]) -> list[torch.Tensor]:
+        """What each of these layers reads, from one pass: tokens [n, tokens, hidden].
+
+        boundaries: indices of layers, from below. Behind the last layer, that is at the number of
+        layers, it is pooled: [n, pooled].
+        """
+        tokens, start, found = self.family.embed(self.model, pixel_values), 0, []
+        layers = self.family.layer_list(self.model)
+        for boundary in boundaries:
+            tokens = self._through(layers[start:boundary], tokens)
+            start, last = boundary, boundary == len(layers)
+            found.append(self.family.pool(self.model, tokens) if last else tokens)
+        return found
 
     @property
     def pools(self) -> bool:

@@ -8,6 +8,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from beitmed import data
@@ -16,6 +17,7 @@ from beitmed.commands import cli, jobs
 from beitmed.config import Config
 from beitmed.errors import UserError, disk_error
 from beitmed.plots import image_pairs
+from beitmed.plots.page import write_both
 from beitmed.storage import files
 
 USAGE = """
@@ -68,8 +70,8 @@ def _write(audit: Audit, folder: Path) -> None:
         pictured, total = audit.pictured(image_pairs.SHOWN)
         if pictured:
             splits = audit.data.splits
-            image_pairs.pairs(
-                folder / "pairs",
+            draw = partial(
+                image_pairs.image_pairs,
                 [image_pairs.Pictured(*p) for p in pictured],
                 total=total,
                 title=audit.title,
@@ -77,9 +79,10 @@ def _write(audit: Audit, folder: Path) -> None:
                 labels={k: s.labels for k, s in splits.items()},
                 class_names=audit.data.class_names,
             )
+            write_both(draw, folder / "pairs")
         else:  # those of an audit of other data would be taken for this one's
-            for kind in ("png", "svg"):
-                (folder / f"pairs.{kind}").unlink(missing_ok=True)
+            for old in folder.glob("pairs*.???"):
+                old.unlink()
         files.write_atomic(folder / "audit.csv", _table(audit.findings))
         text = json.dumps(audit.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         files.write_atomic(folder / "audit.json", text + "\n")

@@ -37,7 +37,9 @@ def _report(arguments: Sequence[str]) -> int:
         raise UserError("no folder given: name the folder of the runs, for example outputs.")
     to = Path(chosen.values["to"] or "").expanduser()
     images = chosen.is_on("images")
-    from beitmed.report import sections, write  # matplotlib: a second, after the checks
+    # matplotlib: a second, after the checks
+    from beitmed.report.content import contents
+    from beitmed.report.render import folder as report_folder
     from beitmed.runs import reader
 
     runs, problems = reader.find(chosen.folders)
@@ -48,8 +50,8 @@ def _report(arguments: Sequence[str]) -> int:
             "no finished run to report. A run is finished when its folder has a metrics.json; "
             "`beitmed train ...` makes one."
         )
-    with write.replacing(to) as folder:
-        document = sections.build(
+    with report_folder.replacing(to) as folder:
+        document = contents.build(
             runs,
             problems,
             folder,
@@ -57,7 +59,7 @@ def _report(arguments: Sequence[str]) -> int:
             images,
             images and chosen.is_on("attention"),
         )
-        write.write(document, folder)
+        report_folder.write(document, folder)
     for sentence in document.summary:
         log.info("%s", sentence)
     log.info("report: %s", to / "report.html")

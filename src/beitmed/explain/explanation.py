@@ -18,7 +18,6 @@ from beitmed import data, tasks
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
-from beitmed.plots import attention_maps
 from beitmed.plots.attention_maps import Explained
 from beitmed.runs import reader
 from beitmed.runs.folder import Run
@@ -139,18 +138,6 @@ def _read(
         covered=pixels.covered(processor, split.images.shape[1:3]),
     )
     return explained, logits
-
-
-def figure(
-    folder: Path, stem: Path, choice: Choice | None = None, changes: Sequence[str] = ()
-) -> str:
-    """Draw the overview of a finished run's images as `<stem>.png` and `.svg`; the caption.
-
-    For a report; raises UserError as `explain`.
-    """
-    explained, _ = explain(folder, choice, changes)
-    attention_maps.overview(stem, explained)
-    return explained.caption
 
 
 def _finished(folder: Path, changes: Sequence[str]) -> _Finished:

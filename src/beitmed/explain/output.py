@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
 from beitmed.plots import attention_maps
 from beitmed.plots.attention_maps import Explained
+from beitmed.plots.page import write_both
 from beitmed.storage import files
 
 FORMAT = 1  # of attention.json
@@ -30,10 +32,10 @@ def write(
         # Names say what a figure shows: another choice's figures beside it are not mistaken.
         ending = f"layer{explained.layer}_{explained.rows}"
         overview = f"overview_{explained.split}_{ending}"
-        attention_maps.overview(out / overview, explained)
+        write_both(partial(attention_maps.overview, explained), out / overview)
         names = [f"{explained.split}{index:05d}_{ending}" for index in explained.indices]
         for i, name in enumerate(names):
-            attention_maps.one_image(out / name, explained, i)
+            write_both(partial(attention_maps.one_image, explained, i), out / name)
         files.write_atomic(out / "attention.npz", _archive(explained))
         text = json.dumps(
             _described(explained, logits, overview, names), indent=2, ensure_ascii=False,

@@ -21,8 +21,8 @@ from beitmed.runs import record
 from beitmed.runs.folder import Run
 from beitmed.storage import files
 from beitmed.training import trainer
-from beitmed.trunk_cache import trunk_features as features
-from beitmed.trunk_cache.trunk_features import FeatureDataset
+from beitmed.trunk_cache import features
+from beitmed.trunk_cache.rows import FeatureDataset
 
 log = logging.getLogger(__name__)
 # Two checkpoints for a moment, each with Adam's two moments, the trained layers, and the rest.
@@ -75,11 +75,11 @@ def _prepare(
     rows = {"train": indices, "val": None, "test": None}
     cached = features.prepare(cfg, data)
     if cached is not None:
-        entries = cached.entries
+        rows_of = cached.rows
         return (
             adapters.adapt(cfg, cached.network),
             {
-                name: FeatureDataset(entries[name].open(), split.labels, rows[name])
+                name: FeatureDataset(rows_of[name], split.labels, rows[name])
                 for name, split in data.splits.items()
             },
             cached.description,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from beitmed import tasks
 from beitmed.config import Config
-from beitmed.plots import curves, roc_panels
+from beitmed.plots.learning_curves import Histories, learning_curves
+from beitmed.plots.page import WIDTH, write, write_both
+from beitmed.plots.roc import RocCurve, roc
+from beitmed.plots.roc_panels import roc_panels
+from beitmed.plots.roc_points import corners, roc_points
 from beitmed.runs.folder import Run
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks.task import Curves
@@ -42,7 +47,8 @@ def draw(
     task, positive = tasks.of(cfg.dataset.task), cfg.dataset.positive_label
     _roc(folder, task.curves(logits, labels, class_names, positive), estimates, title)
     if history:
-        curves.history(folder.path / "history", history)
+        curves = learning_curves([Histories("", [history])], title=title, width=WIDTH)
+        write(curves, folder.path / "history")
 
 
 def _balance(cfg: Config) -> str:
@@ -61,31 +67,20 @@ def _model(cfg: Config) -> str:
 def _roc(folder: Run, of: Curves, estimates: Estimates, title: str) -> None:
     aucs = [estimates[name] for name in of.metrics]
     if of.column is None:
-        curves.roc(
-            folder.path / "roc",
-            labels=of.member[:, 0],
-            score=of.score[:, 0],
-            auc=aucs[0],
-            title=title,
-            positive_name=of.names[0],
-            operating_point=_operating_point(estimates),
+        curve = RocCurve("", of.member[:, 0], of.score[:, 0], aucs[0], _operating_point(estimates))
+        figure = roc([curve], title=title, positive_name=of.names[0], width=WIDTH)
+        write(figure, folder.path / "roc")
+        folder.write_csv(
+            "roc.csv", _ROC, np.column_stack(roc_points(curve.y, curve.score)).tolist()
         )
-        points = curves.roc_points(of.member[:, 0], of.score[:, 0])
-        folder.write_csv("roc.csv", _ROC, np.column_stack(points).tolist())
         return
-    roc_panels.draw(
-        folder.path / "roc",
-        member=of.member,
-        score=of.score,
-        names=of.names,
-        aucs=aucs,
-        title=f"{title}. {of.caption}: AUC with its 95 % interval; pointwise 95 % band",
-    )
+    said = f"{title}. {of.caption}: AUC with its 95 % interval; pointwise 95 % band"
+    write_both(partial(roc_panels, of, aucs=aucs, title=said), folder.path / "roc")
     rows = [
         [i, *point]
         for i, auc in enumerate(aucs)
         if auc.value is not None
-        for point in np.column_stack(roc_panels.corners(of.member[:, i], of.score[:, i])).tolist()
+        for point in np.column_stack(corners(of.member[:, i], of.score[:, i])).tolist()
     ]
     folder.write_csv("roc.csv", [of.column, *_ROC], rows)
 

@@ -179,7 +179,7 @@ def _json(values: Any) -> Markup:
 
 
 def _asset(name: str) -> str:
-    return (files("beitmed.report") / name).read_text(encoding="utf-8")
+    return (files("beitmed.report.render") / name).read_text(encoding="utf-8")
 
 
 def _digest(content: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from beitmed.report.variants import method
+from beitmed.report.content.variants import method
 from beitmed.runs.finished import FinishedRun
 
 #: Baselines that were published, by method: the names there, and the protocol of their figures.

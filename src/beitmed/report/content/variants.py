@@ -20,6 +20,7 @@ import numpy as np
 from beitmed.config.balancing import NAMES
 from beitmed.runs.finished import FinishedRun
 from beitmed.statistics.intervals import Bools, Floats
+from beitmed.tasks import Task
 
 #: Keys of a configuration that a variant's name always tells, so that they are not repeated.
 _NAMED = ("dataset", "size", "balanced", "balancing.name", "backbone.name", "unfreeze", "seed")
@@ -64,6 +65,10 @@ class TestSet:
     @property
     def first(self) -> FinishedRun:
         return self.variants[0].first
+
+    @property
+    def task(self) -> Task:
+        return self.first.task
 
     @property
     def runs(self) -> list[FinishedRun]:

@@ -8,10 +8,18 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from beitmed.report import attended, conclusions, drawn, published, run_tables, seen, tables
+from beitmed.report.content import (
+    attention_maps,
+    comparison_tables,
+    conclusions,
+    examples,
+    figures,
+    published,
+    run_tables,
+)
+from beitmed.report.content.evidence import Evidence
+from beitmed.report.content.variants import TestSet, group
 from beitmed.report.document import Curve, Document, Section
-from beitmed.report.evidence import Evidence, interval, of_runs
-from beitmed.report.variants import TestSet, group
 from beitmed.runs.finished import FinishedRun
 
 log = logging.getLogger(__name__)
@@ -45,9 +53,9 @@ def build(
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
         if images:
-            parts += seen.sections(test_set, folder, data_root)
+            parts += examples.sections(test_set, folder, data_root)
         if attention:
-            parts.append(attended.section(test_set, folder, data_root))
+            parts.append(attention_maps.section(test_set, folder, data_root))
         parts.append(_single_runs(evidence, folder))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
@@ -66,26 +74,17 @@ def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
         id=f"results-{test_set.id}",
         title=f"{test_set.name}: results",
         paragraphs=said,
-        tables=[tables.variants(evidence), *tables.pairs(evidence)],
-        figures=drawn.comparisons(evidence, folder),
+        tables=[comparison_tables.variants(evidence), *comparison_tables.pairs(evidence)],
+        figures=figures.comparisons(evidence, folder),
     )
 
 
 def _paper(evidence: Evidence) -> Section | None:
     test_set = evidence.test_set
-    measured = {
-        v.name: (
-            interval(evidence.auc[v.name]),
-            interval(evidence.accuracy[v.name])
-            if evidence.accuracy is not None
-            else of_runs(v, "accuracy")[0],
-        )
-        for v in test_set.variants
-    }
     found = [
         table
         for table in (
-            published.paper_table(test_set, measured),
+            published.paper_table(evidence),
             published.anchors_table(test_set),
         )
         if table is not None
@@ -98,7 +97,7 @@ def _paper(evidence: Evidence) -> Section | None:
         paragraphs=[
             "Published figures are of single test sets without intervals, most of them of one "
             "run. A row that is higher than another is not therefore better.",
-            *tables.no_accuracy(test_set),
+            *comparison_tables.no_accuracy(test_set),
         ],
         tables=found,
     )
@@ -110,7 +109,7 @@ def _single_runs(evidence: Evidence, folder: Path) -> Section:
         id=f"single-{test_set.id}",
         title=f"{test_set.name}: every run",
         tables=run_tables.every_run(evidence.test_set),
-        figures=drawn.single_runs(evidence, folder),
+        figures=figures.single_runs(evidence, folder),
     )
 
 
@@ -129,7 +128,7 @@ def _caveats(runs: Sequence[FinishedRun]) -> list[str]:
 def _curves(test_sets: Sequence[TestSet]) -> list[Curve]:
     curves = []
     for test_set in test_sets:
-        if not test_set.first.binary:
+        if not test_set.task.has_positive:
             continue
         shown = {v.first.path for v in test_set.variants[:_CURVES_SHOWN]}
         first = test_set is test_sets[0]

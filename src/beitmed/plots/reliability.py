@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy.special import expit
 
-from beitmed.plots.curves import FULL_WIDTH, WIDTH, case_counts, write
-from beitmed.report.layout import (
-    COLUMNS,
-    EDGE,
-    Page,
-    height_of,
-    name_and_remark,
-    styled,
-    unit_square,
-)
+from beitmed.plots.page import COLUMNS, EDGE, FULL_WIDTH, WIDTH, Page, styled, unit_square
+from beitmed.plots.roc import case_counts
+from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats, wilson
 from beitmed.tasks.measures import ECE_BINS
@@ -27,7 +20,7 @@ from beitmed.tasks.measures import ECE_BINS
 
 @dataclass(frozen=True)
 class Reliability:
-    """A variant's test cases (as in `figures.RocCurve`) and its expected calibration error.
+    """A variant's test cases (as in `roc.RocCurve`) and its expected calibration error.
 
     With a temperature, fitted on validation data, the variant is shown before and after it.
     """
@@ -43,8 +36,8 @@ class Reliability:
 def reliability_bins(y: Bools, score: Floats, bins: int) -> dict[str, Floats]:
     """Return count, mean prediction, observed share and its Wilson limits, each [bins].
 
-    y and score as in `figures.RocCurve`. Bins are of equal width and closed below, as in
-    `metrics.ece`; in an empty one all but the count is NaN.
+    y and score as in `roc.RocCurve`. Bins are of equal width and closed below, as in
+    `measures.ece`; in an empty one all but the count is NaN.
     """
     p = expit(score)
     member = np.minimum((p * bins).astype(int), bins - 1)
@@ -58,15 +51,16 @@ def reliability_bins(y: Bools, score: Floats, bins: int) -> dict[str, Floats]:
     return {"count": count, **result}
 
 
+@styled()
 def reliability(
-    stem: Path,
     panels: Sequence[Reliability],
     *,
     title: str,
     positive_name: str,
     bins: int = ECE_BINS,
-) -> tuple[Path, Path]:
-    """Write reliability diagrams: observed share of positives against their predicted probability.
+    width: float = FULL_WIDTH,
+) -> Figure:
+    """Draw reliability diagrams: observed share of positives against their predicted probability.
 
     A point is a bin of `reliability_bins`, at its mean prediction; the strip below counts its
     cases. The ECE is printed as given. ValueError: no panels.
@@ -74,38 +68,40 @@ def reliability(
     if not panels:
         raise ValueError("panels: none, but at least one is needed")
     parts = [part for panel in panels for part in _before_and_after(panel)]
-    page_width = WIDTH if len(parts) == 1 else FULL_WIDTH
-    columns = min(len(parts), COLUMNS)
+    width = WIDTH if len(parts) == 1 else width
+    columns = min(len(parts), COLUMNS if width > WIDTH else 2)
     if len(parts) > len(panels) and columns % 2:
         columns -= 1  # before and after stay beside one another
     left, gap, strip = 0.55, 0.38, 0.32
-    side = min(2.6, (page_width - left - EDGE - gap * (columns - 1)) / columns)
+    side = min(2.6, (width - left - EDGE - gap * (columns - 1)) / columns)
     headings = [name_and_remark(name, remark, side + 0.06) for name, remark, _, _ in parts]
     above = max(height_of(heading, 7) for heading in headings) + 0.06
     pitch, rows = above + side + strip + 0.42, -(-len(parts) // columns)
-    binning = f"{bins} bins of equal width; points at a bin's mean, bars 95 % Wilson intervals"
-    sizes = {(int(panel.y.sum()), panel.y.size) for panel in panels}
+    page = Page(width, rows * pitch + 0.2, title, _notes(panels, positive_name, bins))
+    for i, (_, _, y, score) in enumerate(parts):
+        x, top = left + i % columns * (side + gap), i // columns * pitch
+        page.text(x, top + above - 0.04, headings[i], va="bottom", fontsize=7)
+        main = page.axes(x, top + above, side, side)
+        counts = page.axes(x, top + above + side + 0.15, side, strip)
+        _draw_reliability(main, counts, y, score, bins)
+        if i % columns == 0:
+            main.set_ylabel("Observed share")
+            counts.set_ylabel("Cases")
+            for axes in (main, counts):
+                axes.yaxis.set_label_coords(-0.36 / side, 0.5)
+        main.tick_params(labelbottom=False, labelleft=i % columns == 0)
+    page.text(left, rows * pitch - 0.02, "Predicted probability of the positive class")
+    return page.figure
+
+
+def _notes(panels: Sequence[Reliability], positive_name: str, bins: int) -> list[str]:
     positive = f"Positive: {positive_name}"
-    if len(sizes) == 1:
+    if len({(int(panel.y.sum()), panel.y.size) for panel in panels}) == 1:
         positive = case_counts(panels[0].y, positive_name)
+    binning = f"{bins} bins of equal width; points at a bin's mean, bars 95 % Wilson intervals"
     if bins != ECE_BINS and any(panel.ece or panel.ece_temperature for panel in panels):
         binning += f"; the ECE has {ECE_BINS} bins"
-    with styled():
-        page = Page(page_width, rows * pitch + 0.2, title, [positive, binning])
-        for i, (_, _, y, score) in enumerate(parts):
-            x, top = left + i % columns * (side + gap), i // columns * pitch
-            page.text(x, top + above - 0.04, headings[i], va="bottom", fontsize=7)
-            main = page.axes(x, top + above, side, side)
-            counts = page.axes(x, top + above + side + 0.15, side, strip)
-            _draw_reliability(main, counts, y, score, bins)
-            if i % columns == 0:
-                main.set_ylabel("Observed share")
-                counts.set_ylabel("Cases")
-                for axes in (main, counts):
-                    axes.yaxis.set_label_coords(-0.36 / side, 0.5)
-            main.tick_params(labelbottom=False, labelleft=i % columns == 0)
-        page.text(left, rows * pitch - 0.02, "Predicted probability of the positive class")
-        return write(page.figure, stem)
+    return [positive, binning]
 
 
 def _before_and_after(panel: Reliability) -> list[tuple[str, str, Bools, Floats]]:

@@ -10,9 +10,18 @@ import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
-from beitmed.report import baseline_rows
+from beitmed.report.content import baselines
+from beitmed.report.content.evidence import Evidence
+from beitmed.report.content.variants import (
+    PAPERS,
+    TestSet,
+    Variant,
+    flatten,
+    letters,
+    method,
+    plainly,
+)
 from beitmed.report.document import Cell, Column, Interval, Table, text
-from beitmed.report.variants import PAPERS, TestSet, Variant, flatten, letters, method, plainly
 from beitmed.runs.finished import FinishedRun
 
 _PAPER = "Baietti and Carlesso, notebook output"
@@ -38,9 +47,8 @@ _RECIPE = {
     "data.limit": None,
     "balancing.name": PAPERS,
 }
+_HEADLINES = ("auc", "accuracy")  # as they were published
 _MEANING = {"trunk_mode": "; train keeps drop path in the frozen layers"}
-#: AUC and accuracy of one variant, means over its seeds.
-Headlines = tuple[Interval, Interval]
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -48,8 +56,8 @@ def _rows(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text_.splitlines()))
 
 
-def paper_run(run: FinishedRun) -> tuple[float, float] | None:
-    """The paper's own test AUC and accuracy for a run's dataset, size and balance, or None.
+def paper_run(run: FinishedRun) -> dict[str, float] | None:
+    """The paper's own test figures (auc, accuracy) for a run's dataset, size and balance, or None.
 
     None also for what is no BEiT that was trained: the paper has nothing to hold it against.
     """
@@ -60,7 +68,7 @@ def paper_run(run: FinishedRun) -> tuple[float, float] | None:
         if (f"{row['dataset']}mnist", int(row["size"]), row["balanced"]) == (
             flag, run.metrics["size"], str(run.metrics["balanced"]).lower()
         ):  # fmt: skip
-            return float(row["test_auc"]), float(row["test_acc"])
+            return _figures(row)
     return None
 
 
@@ -84,27 +92,28 @@ def departures(run: FinishedRun) -> list[str]:
     return said
 
 
-def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table | None:
+def paper_table(evidence: Evidence) -> Table | None:
     """The paper's table of one dataset: measured rows, its own numbers, published baselines.
 
-    measured: by variant name. None for a dataset of which nothing is published.
+    None for a dataset of which nothing is published.
     """
+    test_set = evidence.test_set
     flag = test_set.first.config["dataset"].get("flag")
     published = [row for row in _rows("results.csv") if row["dataset"] == flag]
-    here = {paper_run(variant.first) for variant in test_set.variants}
+    here = [paper_run(variant.first) for variant in test_set.variants]
     if not published:
         return None
     notes: list[str] = []
     rows: list[Sequence[Cell]] = []
     others = [row for row in published if row["source"] == _BENCHMARK]
     paper = [row for row in published if row["source"] == _PAPER and _figures(row) not in here]
-    for variant in sorted(test_set.variants, key=lambda v: baseline_rows.has_counterpart(v.first)):
+    for variant in sorted(test_set.variants, key=lambda v: baselines.has_counterpart(v.first)):
         if method(variant.first) == "backbone":
-            rows.append(_measured(variant, measured[variant.name], notes))
+            rows.append(_measured(variant, evidence, notes))
             continue
-        rows.append(_baseline(variant, measured[variant.name], notes))
-        same = [row for row in others if baseline_rows.is_counterpart(row, variant.first)]
-        last = [v for v in test_set.variants if baseline_rows.same_method(v.first, variant.first)]
+        rows.append(_baseline(variant, evidence, notes))
+        same = [row for row in others if baselines.is_counterpart(row, variant.first)]
+        last = [v for v in test_set.variants if baselines.same_method(v.first, variant.first)]
         if variant is last[-1]:  # what was published of a method stands right below it
             rows += [_published(row, notes) for row in same]
             others = [row for row in others if row not in same]
@@ -135,13 +144,13 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
     )
 
 
-def _figures(row: Mapping[str, str]) -> tuple[float, float]:
-    return float(row["test_auc"]), float(row["test_acc"])
+def _figures(row: Mapping[str, str]) -> dict[str, float]:
+    return {"auc": float(row["test_auc"]), "accuracy": float(row["test_acc"])}
 
 
 def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
     """A row that was not run here; the paper's own figures stand in their column."""
-    auc, accuracy = _figures(row)
+    auc, accuracy = (_figures(row)[name] for name in _HEADLINES)
     mark = _note(notes, f"Published: {row['source']}; {row['protocol']}. Not run here.")
     if row["source"] == _PAPER:
         return [f"{row['method']} {mark}", "the paper", None, auc, None, None,
@@ -150,12 +159,12 @@ def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
     return [f"{name} {mark}", "published", auc, None, None, None, accuracy, None, None, None]
 
 
-def _baseline(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:
+def _baseline(variant: Variant, evidence: Evidence, notes: list[str]) -> list[Cell]:
     """A baseline's row: the paper trained none, so its columns stay empty."""
     name = variant.name
-    if differing := baseline_rows.departures(variant.first):
+    if differing := baselines.departures(variant.first):
         name += " " + _note(notes, "Not the published protocol: " + ", ".join(differing) + ".")
-    auc, accuracy = headlines
+    auc, accuracy = (evidence.cell(variant, name) for name in _HEADLINES)
     return [name, _seeds(variant), auc, *[None] * 3, accuracy, *[None] * 3]
 
 
@@ -171,13 +180,14 @@ def _columns(what: str, short: str) -> list[Column]:
     ]
 
 
-def _measured(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:
+def _measured(variant: Variant, evidence: Evidence, notes: list[str]) -> list[Cell]:
     paper = paper_run(variant.first)
     name = variant.name
     if paper is not None and (differing := departures(variant.first)):
         name += " " + _note(notes, "Not the paper's protocol: " + ", ".join(differing) + ".")
     cells: list[Cell] = [name, _seeds(variant)]
-    for estimate, published in zip(headlines, paper or (None, None), strict=True):
+    for measure in _HEADLINES:
+        estimate, published = evidence.cell(variant, measure), (paper or {}).get(measure)
         cells += [estimate, published, *_held(estimate, published)]
     return cells
 

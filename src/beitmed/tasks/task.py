@@ -98,6 +98,10 @@ class Task(ABC):
         result: Bools = labels[:, None] == np.arange(classes)
         return result
 
+    def strata(self, labels: Labels) -> Labels:
+        """What is to be shared out evenly among splits: the class of each image, int [n]."""
+        return labels
+
     # --- Predictions
 
     def called(self, logits: Floats) -> Labels:

@@ -95,8 +95,7 @@ def _check_classes(cfg: Config, labels: np.ndarray, class_names: Sequence[str], 
 
 
 def _present(cfg: Config, labels: np.ndarray, classes: int) -> np.ndarray:
-    there: np.ndarray = tasks.of(cfg.dataset.task).members(labels, classes).any(axis=0)
-    return there
+    return np.any(tasks.of(cfg.dataset.task).members(labels, classes), axis=0)
 
 
 def _draw_all(

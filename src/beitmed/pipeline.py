@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from beitmed import data, extension, model, tasks
-from beitmed.backbones import weights
+from beitmed.backbones import compute, weights
 from beitmed.config import Config, with_backbone
 from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
@@ -63,7 +63,8 @@ def run(cfg: Config) -> Path:
     """
     method, strategy, own = _method(cfg), sampling.strategy(cfg.balancing), _own_metrics(cfg)
     if cfg.reads_backbone:
-        cfg = with_backbone(cfg, weights.complete(cfg.backbone))
+        compute.check(cfg)
+        cfg = with_backbone(cfg, weights.complete(cfg.backbone, cfg.cache.root))
     cfg = data.complete(cfg)
     with artifacts.open_run(cfg) as folder:
         if folder.finished:

@@ -7,7 +7,8 @@ for duplicates with different labels, for constant and saturated images, and for
 differ between splits.
 
     output_dir=outputs   where <output_dir>/audit/<dataset>_<size>/ is written: audit.json,
-                         audit.csv (a row a finding), pairs.png and pairs.svg
+                         audit.csv (a row a finding), pairs.png and pairs.svg; of several paths
+                         the second has _2 behind its name, and so on
     strict=true          exit code 1 if something is found, that is, if audit.csv has a row:
                          {kinds}
 
@@ -90,6 +91,25 @@ def _table(findings: list[Finding]) -> str:
     return text.getvalue()
 
 
+def _folders(configurations: list[Config]) -> dict[Path, Config]:
+    """Each dataset and size once, by the folder that its audit is written to."""
+    found: dict[Path, Config] = {}
+    sources: set[tuple[object, ...]] = set()
+    for cfg in configurations:
+        own = cfg.dataset
+        source = (own.name, own.path, own.image_root, cfg.size, cfg.data.root, cfg.output_dir)
+        if source in sources:
+            continue
+        sources.add(source)
+        root, name = Path(cfg.output_dir).expanduser() / "audit", f"{own.name}_{cfg.size}"
+        folder, number = root / name, 1
+        while folder in found:  # several folders of images, all under the dataset's one name
+            number += 1
+            folder = root / f"{name}_{number}"
+        found[folder] = cfg
+    return found
+
+
 def _audit() -> int:
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
@@ -97,10 +117,8 @@ def _audit() -> int:
         return 0
     strict = _strict(arguments)
     others = [a for a in arguments if not a.startswith("strict=")]
-    configurations = {(c.dataset.name, c.size): c for c in cli.configurations(others)}
     problems, found = [], 0
-    for cfg in configurations.values():
-        folder = Path(cfg.output_dir).expanduser() / "audit" / f"{cfg.dataset.name}_{cfg.size}"
+    for folder, cfg in _folders(cli.configurations(others)).items():
         try:
             audit = _audit_one(cfg, folder)
         except UserError as e:

@@ -1,11 +1,12 @@
-"""What the cache of trunk features holds: `python -m beitmed.features`, and its pruning.
+"""What the cache holds, and its pruning: `beitmed cache`.
 
-    python -m beitmed.features                     list entries: data, weights, size, last use
-    python -m beitmed.features prune=unused:30     remove what was not used for 30 days
-    python -m beitmed.features prune=to:10         remove the least recently used down to 10 GB
-    python -m beitmed.features prune=all           remove everything
+    beitmed cache                     list entries: data, weights, size, last use
+    beitmed cache prune=unused:30     remove what was not used for 30 days
+    beitmed cache prune=to:10         remove the least recently used down to 10 GB
+    beitmed cache prune=all           remove everything
 
-`cache.root=FOLDER` names another cache than the default.
+What another process is filling at the time stays. `cache.root=FOLDER` names another cache than the
+default.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 
@@ -47,6 +47,16 @@ def _chosen(entries: list[Listed], rule: str) -> list[Listed]:
     return chosen
 
 
+def _prune(store: Store, chosen: list[Listed]) -> None:
+    try:
+        removed = [entry for entry in chosen if store.remove(entry.path)]
+    except OSError as e:
+        raise disk_error(e, store.root) or e from e
+    print(f"removed {len(removed)} entries, {sum(e.size for e in removed) / 1e6:,.1f} MB")
+    if len(removed) < len(chosen):
+        print(f"kept {len(chosen) - len(removed)} entries that another process is using")
+
+
 def _line(entry: Listed) -> str:
     m = entry.manifest
     age = (time.time() - entry.last_used) / _DAY
@@ -59,7 +69,7 @@ def _line(entry: Listed) -> str:
     ).rstrip()
 
 
-def _features() -> int:
+def _cache() -> int:
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
@@ -68,17 +78,10 @@ def _features() -> int:
     others = [a for a in arguments if not a.startswith("prune=")]
     with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
         cfg = config.resolve(compose("config", overrides=others))
-    store = Store(Path(cfg.cache.root).expanduser())
+    store = Store(cfg.cache.root)
     entries = store.entries()
     for rule in rules:
-        chosen = _chosen(entries, rule)
-        try:
-            for entry in chosen:
-                store.remove(entry.path)
-        except OSError as e:
-            raise disk_error(e, store.root) or e from e
-        freed = sum(e.size for e in chosen) / 1e6
-        print(f"removed {len(chosen)} entries, {freed:,.1f} MB")
+        _prune(store, _chosen(entries, rule))
         entries = store.entries()
     for entry in entries:
         print(_line(entry))
@@ -88,7 +91,7 @@ def _features() -> int:
 
 def main() -> None:
     """List the cache, after pruning it where that is asked for."""
-    sys.exit(cli.guarded(_features))
+    sys.exit(cli.guarded(_cache))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from beitmed import config
 from beitmed.config import Config
-from beitmed.errors import UserError
+from beitmed.errors import UserError, disk_error
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -38,11 +38,11 @@ def guarded(command: Callable[[], int]) -> int:
         print(f"beitmed: configuration: {_explain(e)}", file=sys.stderr)
     except OSError as e:
         # Ours become a UserError where they arise; Hydra makes the sweep's folder by itself.
-        print(
-            f"beitmed: {e.filename}: {e.strerror}. If this is the output folder, set "
-            "output_dir=... to one that you may write to.",
-            file=sys.stderr,
-        )
+        if not isinstance(e.filename, str) or isinstance(e, FileNotFoundError):
+            raise
+        if (problem := disk_error(e, Path(e.filename))) is None:
+            raise
+        print(f"beitmed: {problem}", file=sys.stderr)
     except KeyboardInterrupt:
         print("beitmed: interrupted; the same command goes on where it was.", file=sys.stderr)
         return 130

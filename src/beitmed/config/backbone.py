@@ -55,6 +55,8 @@ class BackboneConfig(Strict):
     family, geometry: null where the checkpoint is to say it (backbone=auto); `weights.complete`
         then fills them in before anything else asks.
     random: null for a backbone that needs a checkpoint.
+    content: written by a run: a digest of what decides the weights and pixels, see
+        `weights.complete`; null for random weights.
     """
 
     name: Word
@@ -63,6 +65,7 @@ class BackboneConfig(Strict):
     revision: str | None
     geometry: Geometry | None
     random: RandomBackbone | None
+    content: str | None = None
 
     @property
     def random_weights(self) -> bool:

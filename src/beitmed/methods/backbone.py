@@ -118,5 +118,8 @@ def _export(cfg: Config, folder: Run, data: Data) -> None:
     adapters.merge(network)
     if cfg.dataset.task == "multilabel":
         network.model.config.problem_type = "multi_label_classification"  # a sigmoid each
-    network.model.save_pretrained(folder.path / "huggingface")
-    processor.save_pretrained(folder.path / "huggingface")
+    exported = folder.path / "huggingface"
+    network.model.save_pretrained(exported)
+    processor.save_pretrained(exported)
+    for file in exported.iterdir():
+        files.share(file)

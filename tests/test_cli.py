@@ -18,13 +18,3 @@ def test_an_error_of_the_system_that_is_not_the_users_keeps_its_traceback(error)
     with pytest.raises(OSError) as e:
         cli.guarded(command)
     assert e.value is error
-
-
-def test_a_folder_that_cannot_be_written_is_a_message(capsys):
-    def command() -> int:
-        raise PermissionError(13, "Permission denied", "outputs/.sweep")
-
-    assert cli.guarded(command) == 2
-    said = capsys.readouterr().err
-    assert "outputs/.sweep: cannot be written" in said
-    assert "output_dir=" in said

@@ -15,7 +15,7 @@ import numpy as np
 from beitmed.config import Config
 from beitmed.config.method import AutomlMethod
 from beitmed.data import Data
-from beitmed.errors import UserError
+from beitmed.errors import UserError, install
 from beitmed.methods import arrays
 from beitmed.model import Fit
 from beitmed.runs.folder import Run
@@ -85,8 +85,8 @@ def _flaml() -> Any:
         from flaml import AutoML
     except ImportError as e:  # also where flaml is there and what it searches over is not
         raise UserError(
-            "method: found automl, which needs FLAML: pip install 'beitmed[automl]', or choose "
-            "another method"
+            f"method: found automl, which needs FLAML: {install('automl')}; or choose another "
+            "method"
         ) from e
     return AutoML
 

@@ -124,5 +124,8 @@ def _export(cfg: Config, folder: Run, data: Data) -> None:
     files.require_space(folder.path, 4 * network.count()[1])
     adapters.merge(network)
     network.model.config.problem_type = tasks.of(cfg.dataset.task).problem_type
-    network.model.save_pretrained(folder.path / "huggingface")
-    processor.save_pretrained(folder.path / "huggingface")
+    exported = folder.path / "huggingface"
+    network.model.save_pretrained(exported)
+    processor.save_pretrained(exported)
+    for file in exported.iterdir():
+        files.share(file)

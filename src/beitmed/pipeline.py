@@ -5,31 +5,19 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from beitmed import data, extension, model, tasks
+from beitmed import data, extension, methods, model, tasks
 from beitmed.backbones import weights
 from beitmed.config import Config, with_backbone
-from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
 from beitmed.data.sampling import Strategy
 from beitmed.errors import UserError
-from beitmed.methods import (
-    autogluon,
-    automl,
-    backbone,
-    linear,
-    majority,
-    neighbors,
-    resnet_training,
-)
 from beitmed.model import Fit
 from beitmed.runs import artifacts, record
-from beitmed.runs.artifacts import Run
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks import own_metrics
 from beitmed.tasks.own_metrics import OwnMetric
@@ -37,31 +25,14 @@ from beitmed.training import trainer
 
 log = logging.getLogger(__name__)
 
-#: The configuration, the splits, which images of "train" to learn from (int64, sorted; an index may
-#: repeat) and the run's claimed folder -> scores of the other two splits. A method chooses by the
-#: validation split and nothing by test labels, is seeded before, keeps what it needs to go on in
-#: `folder.checkpoints`, and raises UserError for what the user can put right.
-Method = Callable[[Config, Data, np.ndarray, Run], Fit]
-
-METHODS: dict[str, Method] = {
-    "backbone": backbone.fit,
-    "majority": majority.fit,
-    "pixels_logistic": linear.on_pixels,
-    "features_logistic": linear.on_features,
-    "features_knn": neighbors.on_features,
-    "resnet18": resnet_training.fit,
-    "resnet50": resnet_training.fit,
-    "automl": automl.fit,
-    "autogluon": autogluon.fit,
-}
-
 
 def run(cfg: Config) -> Path:
     """Do one run, or go on with it, or return it as it is if it is finished.
 
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
-    method, strategy, own = _method(cfg), sampling.strategy(cfg.balancing), _own_metrics(cfg)
+    method, strategy = methods.module_of(cfg), sampling.strategy(cfg.balancing)
+    own = _own_metrics(cfg)
     if cfg.reads_backbone:
         cfg = with_backbone(cfg, weights.complete(cfg.backbone))
     cfg = data.complete(cfg)
@@ -77,20 +48,13 @@ def run(cfg: Config) -> Path:
         indices = _indices(cfg, loaded, strategy)
         record.begin(cfg, folder, loaded, indices)
         trainer.seed_everything(cfg.seed)
-        found = model.check(method(cfg, loaded, indices, folder), loaded, cfg.method.name)
+        found = model.check(method.fit(cfg, loaded, indices, folder), loaded, cfg.method.name)
         estimates = _test(cfg, loaded, indices, found, own)
         record.finish(cfg, folder, loaded, indices, found, estimates, time.monotonic() - started)
     gc.collect()  # a sweep goes on in this process
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return folder.path
-
-
-def _method(cfg: Config) -> Method:
-    """The function of a method's name, or the one from outside the package that it names."""
-    if not isinstance(cfg.method, OtherMethod):
-        return METHODS[cfg.method.name]
-    return extension.load("method.function", cfg.method.function)
 
 
 def _own_metrics(cfg: Config) -> dict[str, OwnMetric]:

@@ -92,7 +92,7 @@ class Config(_Strict):
     seed: Seed
     majority_ratio: Ratio | None
     balancing: BalancingConfig = BalancingConfig()
-    method: Method = BackboneMethod(name="backbone", title=None)  # as before there were others
+    method: Method = BackboneMethod(name="backbone")
     train: TrainConfig
     evaluate: EvaluateConfig
     data: DataConfig

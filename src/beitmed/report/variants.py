@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from beitmed.config.balancing import NAMES
+from beitmed.config.method import title as title_of
 from beitmed.runs.finished import FinishedRun
 from beitmed.statistics.intervals import Bools, Floats
 
@@ -238,7 +239,7 @@ def method(run: FinishedRun) -> str:
 
 def _title(run: FinishedRun) -> str:
     name, backbone = method(run), str(run.metrics["backbone"])
-    title = run.config.get("method", {}).get("title") or name
+    title = title_of(run.config.get("method", {})) or name
     return title if backbone == name else f"{backbone} {title}"
 
 

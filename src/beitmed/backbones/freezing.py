@@ -32,7 +32,11 @@ class FreezableBackbone(nn.Module):
     trunk_mode: "eval" keeps frozen modules in eval mode, so that what they compute for an image
         never changes. "train" is what the paper's code did: the whole Hugging Face model in train
         mode, so that drop path makes even frozen layers random at each step.
+
+    loss: of logits [n, classes] and labels; cross entropy, unless a task sets its own.
     """
+
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class FreezableBackbone(nn.Module):
         trunk_mode: Literal["eval", "train"] = "eval",
     ) -> None:
         super().__init__()
+        self.loss = nn.functional.cross_entropy
         self.model: Any = model  # transformers annotates its modules as perhaps None
         self.family = families.of(model.config)
         self.whole = trunk_mode == "train" or unfreeze == "all"
@@ -129,19 +134,13 @@ class FreezableBackbone(nn.Module):
         labels int [n], or float [n, classes] of 0 and 1 where an image has several.
         """
         if self.whole:
-            out = self.model(pixel_values=pixel_values, labels=labels)
-            return {"logits": out.logits} | ({} if labels is None else {"loss": out.loss})
-        if features is None:
-            assert pixel_values is not None
-            features = self.trunk(pixel_values)
-        logits = self.top(features)
-        if labels is None:
-            return {"logits": logits}
-        if labels.dim() == 2:  # several labels an image: a sigmoid each, instead of a softmax
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+            logits = self.model(pixel_values=pixel_values).logits
         else:
-            loss = nn.functional.cross_entropy(logits, labels)
-        return {"logits": logits, "loss": loss}
+            if features is None:
+                assert pixel_values is not None
+                features = self.trunk(pixel_values)
+            logits = self.top(features)
+        return {"logits": logits} | ({} if labels is None else {"loss": self.loss(logits, labels)})
 
     def trunk(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """pixel_values [n, 3, h, w] -> what the top reads: tokens [n, tokens, hidden].

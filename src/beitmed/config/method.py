@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from beitmed.config.fields import Count, ModulePath, Positive, Strict, Word
+from beitmed.config.fields import Count, Decides, ModulePath, Positive, Strict, Word
 
 #: Keys that a method may or may not read. All read the data, balanced, seed, device and evaluate.
 OPTIONAL = ("backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
@@ -119,7 +119,7 @@ class AutogluonMethod(_OwnMethod):
     title = "AutoGluon MultiModal"
     module = "beitmed.methods.autogluon"
     name: Literal["autogluon"]
-    python: Annotated[str, Field(min_length=1)] | None
+    python: Annotated[Annotated[str, Field(min_length=1)] | None, Decides.NOTHING]
     time_budget_s: Count
     presets: Literal["medium_quality", "high_quality", "best_quality"]
     checkpoint: Annotated[str, Field(min_length=1)] | None
@@ -143,7 +143,7 @@ class OtherMethod(_Method):
     reads_keys: which of `OPTIONAL` it reads. options: whatever it wants to know.
     """
 
-    title: str | None
+    title: Annotated[str | None, Decides.NOTHING]
     module: ModulePath
     reads_keys: list[Key] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
@@ -210,28 +210,3 @@ def unread(values: Any) -> tuple[str, ...]:
     """The keys that decide nothing for a method; a part that it reads is speed only."""
     used = reads(values)
     return tuple(key for key in OPTIONAL if key not in used)
-
-
-def given_in_vain(values: Any, overrides: Sequence[str]) -> list[str]:
-    """Of command-line overrides (`key=value`) those that set what the method does not read."""
-    read = setting(reads(values), overrides)
-    return [override for override in setting(unread(values), overrides) if override not in read]
-
-
-def setting(keys: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """Of command-line overrides (`key=value`) those that set one of the keys, or a part of it."""
-    return [
-        override
-        for override in overrides
-        if any(
-            (key := override.lstrip("+~").partition("=")[0].partition("@")[0]) == k
-            or key.startswith(f"{k}.")
-            for k in keys
-        )
-    ]
-
-
-def title(values: Mapping[str, Any]) -> str | None:
-    """The title of a method, from the plain values of a run."""
-    kind = None if "module" in values else _KINDS.get(str(values.get("name")))
-    return values.get("title") if kind is None else kind.title

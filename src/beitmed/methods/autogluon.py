@@ -31,7 +31,7 @@ from beitmed.data.pixels import to_rgb
 from beitmed.errors import UserError
 from beitmed.methods import autogluon_worker
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.storage.rows import Rows
 
 log = logging.getLogger(__name__)

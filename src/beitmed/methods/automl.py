@@ -22,7 +22,7 @@ from beitmed.data import Data
 from beitmed.errors import UserError
 from beitmed.methods import estimators, pixel_rows
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.storage.rows import Rows
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.data.pixels import PixelDataset
 from beitmed.methods import epochs
-from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.model import Fit, Row
+from beitmed.runs.folder import Run
 from beitmed.storage import files
 from beitmed.storage.rows import Rows
 from beitmed.training import prediction, trainer
@@ -37,17 +37,23 @@ _COPIES_OF_TRAINED, _BYTES_OF_THE_REST = 7, 20_000_000
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """Train to the last epoch; write model.json before, top.safetensors and any export after."""
-    network, datasets, description = _prepare(cfg, data, indices)
+    task = tasks.of(cfg.dataset.task)
+    with folder.phase("features"):
+        network, datasets, description = _prepare(cfg, data, indices)
+    network.loss = task.loss
     trained_count, total = network.count()
     files.require_space(folder.path, _COPIES_OF_TRAINED * 4 * trained_count + _BYTES_OF_THE_REST)
     _begin(cfg, folder, network, description)
 
     def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        return tasks.score(cfg.dataset, logits, labels)
+        return task.score(logits, labels, cfg.dataset.positive_label)
+
+    def report(row: Row) -> None:
+        epochs.tell(row, cfg.train.epochs)
+        folder.tick()
 
     history = trainer.fit(
-        network, datasets["train"], datasets["val"], cfg, folder.checkpoints, score,
-        report=lambda row: epochs.tell(row, cfg.train.epochs),
+        network, datasets["train"], datasets["val"], cfg, folder.checkpoints, score, report,
     )  # fmt: skip
     # The optimizer and the gradients are of no more use, and three times the trained layers.
     network.zero_grad(set_to_none=True)
@@ -148,7 +154,6 @@ def _export(cfg: Config, folder: Run, data: Data) -> None:
     network = exported.network.cpu()
     files.require_space(folder.path, 4 * network.count()[1])
     adapters.merge(network)
-    if cfg.dataset.task == "multilabel":
-        network.model.config.problem_type = "multi_label_classification"  # a sigmoid each
+    network.model.config.problem_type = tasks.of(cfg.dataset.task).problem_type
     network.model.save_pretrained(folder.path / "huggingface")
     exported.processor.save_pretrained(folder.path / "huggingface")

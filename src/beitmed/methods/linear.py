@@ -19,7 +19,7 @@ from beitmed.config.method import LogisticMethod
 from beitmed.data import Data
 from beitmed.methods import feature_rows, pixel_rows, selection
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.storage.rows import Rows
 
 

@@ -11,7 +11,7 @@ from beitmed import model
 from beitmed.config import Config
 from beitmed.data import Data, counts
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.storage.rows import Rows
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from beitmed import model, tasks
+from beitmed import model
 from beitmed.backbones import compute
 from beitmed.config import Config
 from beitmed.config.method import ResNetMethod
@@ -18,7 +18,7 @@ from beitmed.methods import resnet_network
 from beitmed.methods.resnet_network import ResNet
 from beitmed.methods.resnet_training import Training
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.storage import files
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     while training.epoch < training.method.epochs:
         training.next_epoch()
         training.save(folder.checkpoints / _CHECKPOINT)
+        folder.tick()
     last = training.model.logits(data.test.images)
     network.load_state_dict(training.best_state)
     return Fit(
@@ -52,7 +53,7 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
             "best_epoch_by": "validation AUC, the first of equals",
             # An early version of the benchmark's code kept a reference to the best network
             # instead of a copy, and so tested the last epoch. Shown, and chosen by nobody.
-            "last_epoch_test": tasks.score(cfg.dataset, last, data.test.labels),
+            "last_epoch_test": training.score(last, data.test.labels),
             "images": "mean 0.5, standard deviation 0.5",
             "stem": "3x3, stride 1" if isinstance(network.maxpool, nn.Identity)
             else "7x7, stride 2, max pooling",

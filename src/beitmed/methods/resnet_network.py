@@ -78,10 +78,3 @@ class ResNet:
         tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device)
         tensor = tensor.unsqueeze(1) if tensor.dim() == 3 else tensor.permute(0, 3, 1, 2)
         return (tensor.float() / 255 - 0.5) / 0.5
-
-
-def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy; labels int [n], or int [n, labels] of 0 and 1: a sigmoid each."""
-    if labels.dim() == 2:
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return nn.functional.cross_entropy(logits, labels)

@@ -31,6 +31,7 @@ class Training:
     def __init__(self, cfg: Config, data: Data, indices: np.ndarray) -> None:
         assert isinstance(cfg.method, ResNetMethod)
         self.cfg, self.method, self.data, self.indices = cfg, cfg.method, data, indices
+        self.task = tasks.of(cfg.dataset.task)
         torch.manual_seed(cfg.seed)
         shape = data.train.images.shape
         channels = shape[3] if len(shape) == 4 else 1
@@ -58,9 +59,8 @@ class Training:
         for start in tqdm(starts, desc=f"epoch {self.epoch + 1}", leave=False, disable=None):
             rows = order[start : start + size]
             pixels = self.model.pixels(self.data.train.images[rows])
-            labels = torch.from_numpy(self.data.train.labels[rows]).to(pixels.device)
             self.optimizer.zero_grad(set_to_none=True)
-            loss = resnet_network.loss(self.model.scores(pixels), labels)
+            loss = self._loss(self.model.scores(pixels), self.data.train.labels[rows])
             if not torch.isfinite(loss):
                 raise UserError(
                     f"method: the loss is {loss.item()} in epoch {self.epoch + 1}. Try a smaller "
@@ -68,15 +68,15 @@ class Training:
                 )
             loss.backward()
             self.optimizer.step()
-            total += float(loss.detach()) * len(labels)
+            total += float(loss.detach()) * len(rows)
         self.schedule.step()
         self.epoch += 1
         self._evaluate(rate, total / len(order), len(starts))
 
     def _evaluate(self, rate: float, train_loss: float, steps: int) -> None:
         logits, labels = self.model.logits(self.data.val.images), self.data.val.labels
-        val_loss = resnet_network.loss(torch.from_numpy(logits), torch.from_numpy(labels))
-        scores = tasks.score(self.cfg.dataset, logits, labels)
+        val_loss = self._loss(torch.from_numpy(logits), labels)
+        scores = self.score(logits, labels)
         self.history.append({
             "epoch": self.epoch, "step": self.epoch * steps, "learning_rate": rate,
             "train_loss": train_loss, "val_loss": float(val_loss),
@@ -87,6 +87,14 @@ class Training:
         if epochs.best(self.history) == self.epoch:
             self.best_epoch = self.epoch
             self.best_state = {k: v.cpu().clone() for k, v in self.network.state_dict().items()}
+
+    def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+        """AUC and accuracy of logits, as `Task.score`."""
+        return self.task.score(logits, labels, self.cfg.dataset.positive_label)
+
+    def _loss(self, scores: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
+        target = torch.from_numpy(labels).to(scores.device)
+        return self.task.loss(scores, target.to(scores.dtype) if labels.ndim == 2 else target)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)

@@ -28,7 +28,7 @@ from beitmed.errors import UserError
 from beitmed.explain import explanation
 from beitmed.methods import neighbors
 from beitmed.report.content import baselines, published, variants
-from beitmed.report.document import Interval
+from beitmed.report.content.evidence import Evidence
 from beitmed.runs import finished
 
 EVERY = {
@@ -219,8 +219,7 @@ def test_a_measured_baseline_stands_above_what_was_published_of_it(tmp_path):
     for name, extra in (("majority", ()), ("resnet18", EPOCHS)):
         go(tmp_path, *common, f"method={name}", *extra)
     [test_set], _ = variants.group(finished.find([tmp_path / "outputs"])[0])
-    one = Interval(0.5, 0.4, 0.6)
-    table = published.paper_table(test_set, {v.name: (one, one) for v in test_set.variants})
+    table = published.paper_table(Evidence(test_set))
     assert table is not None
     names = [str(row[0]) for row in table.rows]
     at = next(i for i, name in enumerate(names) if name.startswith("ResNet-18 (28)"))

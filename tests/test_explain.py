@@ -28,8 +28,8 @@ from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
 from beitmed.report.content import attention_maps as report_attention
 from beitmed.report.content import variants
-from beitmed.runs import artifacts
-from beitmed.runs import finished as finished_runs
+from beitmed.runs import folder as run_folder
+from beitmed.runs import reader
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_command_writes_what_it_says(finished, tmp_path):
 
 def test_the_values_are_those_of_the_network_put_together_by_hand(finished):
     explained, logits = explanation.explain(finished, Choice(images="3,0"))
-    cfg = artifacts.read_config(finished)
+    cfg = reader.read_config(finished)
     loaded = data.load(cfg)
     beit, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
     network = FreezableBackbone(beit, cfg.unfreeze).eval()
@@ -168,13 +168,13 @@ def test_errors_are_the_runs_own_surest_first(finished, split):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_each_takes_the_first_of_each_class(finished, split):
     explained, _ = explanation.explain(finished, Choice(images="each:2", split=split))
-    labels = data.load(artifacts.read_config(finished)).splits[split].labels
+    labels = data.load(reader.read_config(finished)).splits[split].labels
     zeros, ones = (np.flatnonzero(labels == c)[:2].tolist() for c in (0, 1))
     assert explained.indices.tolist() == zeros + ones
 
 
 def test_a_report_draws_one_figure_under_a_name_of_its_own(finished, tmp_path):
-    [test_set], _ = variants.group([finished_runs.read(finished)])
+    [test_set], _ = variants.group([reader.read(finished)])
     section = report_attention.section(test_set, tmp_path, None)
     stems = ("attention-phantom", "attention-phantom-column")
     files = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
@@ -302,9 +302,9 @@ def test_a_runs_configuration_is_read_back_as_it_was(tmp_path):
     for k, overrides in enumerate((["experiment=quickstart"], ["dataset=pneumonia", "unfreeze=all",
                                    "balanced=true", "train.max_grad_norm=1"])):  # fmt: skip
         cfg = resolve(*overrides, f"output_dir={tmp_path}/{k}")
-        with artifacts.open_run(cfg) as opened:
-            assert artifacts.read_config(opened.path) == cfg
-            moved = artifacts.read_config(opened.path, ["data.root=/x=y", "data.download=false"])
+        with run_folder.open_run(cfg) as opened:
+            assert reader.read_config(opened.path) == cfg
+            moved = reader.read_config(opened.path, ["data.root=/x=y", "data.download=false"])
     assert (moved.data.root, moved.data.download, moved.train) == ("/x=y", False, cfg.train)
 
 

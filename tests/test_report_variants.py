@@ -170,7 +170,9 @@ def test_random_weights_and_synthetic_images_stand_in_the_name(runs: Runs):
 def test_other_weights_or_data_give_names_of_their_own(runs: Runs):
     made = [runs.add(), runs.add(trunk="u" * 64), runs.add(trunk="v" * 64)]
     [test_set], _ = variants.group(made)
-    assert set(names(test_set)) == {f"beit_tiny top 5 (28), RANDOM weights [trunk SHA-256={c * 8}]" for c in "tuv"}
+    assert set(names(test_set)) == {
+        f"beit_tiny top 5 (28), RANDOM weights [trunk SHA-256={c * 8}]" for c in "tuv"
+    }
 
 
 # --- The numbers of a group

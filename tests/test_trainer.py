@@ -148,6 +148,19 @@ def test_going_on_from_a_checkpoint_ends_in_the_same_bits(splits, tmp_path):
         assert torch.equal(a, b), name
 
 
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [((50, 96), [32]), ((197, 384), [16, 16]), ((197, 1024), [8] * 4), ((577, 1280), [2] * 16)],
+)
+def test_how_many_images_are_passed_at_once_goes_by_what_they_weigh(shape, parts):
+    network, _ = build(config("device=cpu"))
+    labels = torch.zeros(32, dtype=torch.long)
+    batch = {"features": torch.empty(32, *shape), "labels": labels}
+    assert [len(part["labels"]) for _, part in trainer.chunks(batch, network)] == parts
+    pixels = {"pixel_values": torch.empty(32, 3, 112, 112), "labels": labels}  # 50 tokens of 96
+    assert len(list(trainer.chunks(pixels, network))) == 1
+
+
 def test_a_loss_that_is_no_number_stops_the_run(splits, tmp_path):
     with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d+ of 9.*learning_rate"):
         run(config("train.learning_rate=1e30", "train.max_grad_norm=0"), splits, tmp_path)

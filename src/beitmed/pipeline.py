@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from beitmed import config, data, evaluation, methods, model, tasks
-from beitmed.backbones import weights
+from beitmed.backbones import compute, weights
 from beitmed.config import Config
 from beitmed.data import Data, sampling
 from beitmed.data.sampling import Strategy
@@ -62,7 +62,8 @@ def run(cfg: Config) -> Path:
 def complete(cfg: Config) -> Config:
     """The configuration with what only the weights and the data can say."""
     if cfg.reads_backbone:
-        backbone = weights.complete(cfg.backbone)
+        compute.check(cfg)
+        backbone = weights.complete(cfg.backbone, cfg.cache.root)
         cfg = config.check(cfg.model_dump() | {"backbone": backbone.model_dump()})
     return data.complete(cfg)
 

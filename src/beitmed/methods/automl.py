@@ -19,7 +19,7 @@ from beitmed import model
 from beitmed.config import Config
 from beitmed.config.method import AutomlMethod
 from beitmed.data import Data
-from beitmed.errors import UserError
+from beitmed.errors import UserError, install
 from beitmed.methods import estimators, pixel_rows
 from beitmed.model import Fit
 from beitmed.runs.folder import Run
@@ -150,7 +150,7 @@ def _flaml() -> Any:
         from flaml import AutoML
     except ImportError as e:  # also where flaml is there and what it searches over is not
         raise UserError(
-            "method: found automl, which needs FLAML: pip install '.[automl]', or choose another "
+            f"method: found automl, which needs FLAML: {install('automl')}; or choose another "
             "method"
         ) from e
     return AutoML

@@ -155,5 +155,8 @@ def _export(cfg: Config, folder: Run, data: Data) -> None:
     files.require_space(folder.path, 4 * network.count()[1])
     adapters.merge(network)
     network.model.config.problem_type = tasks.of(cfg.dataset.task).problem_type
-    network.model.save_pretrained(folder.path / "huggingface")
-    exported.processor.save_pretrained(folder.path / "huggingface")
+    target = folder.path / "huggingface"
+    network.model.save_pretrained(target)
+    exported.processor.save_pretrained(target)
+    for file in target.iterdir():
+        files.share(file)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from beitmed import model
-from beitmed.errors import UserError
+from beitmed.errors import UserError, install
 from beitmed.storage import files
 
 #: Those that FLAML may choose among: its own list for classification, without CatBoost, which is
@@ -55,7 +55,7 @@ def load(file: Path) -> Any:
         return _READERS[file.suffix](file)
     except ImportError as e:
         raise UserError(
-            f"{file}: needs a library that is not installed ({e}): pip install '.[automl]'"
+            f"{file}: needs a library that is not installed ({e}): {install('automl')}"
         ) from e
     except Exception as e:  # of the library, as the damage has it
         raise model.unreadable(file, e) from e

@@ -24,7 +24,7 @@ def logits(cfg: Config, network: FreezableBackbone, dataset: Dataset) -> np.ndar
     parts = []
     for batch in DataLoader(dataset, batch_size=cfg.train.eval_batch_size):
         whole = [(1.0, batch)]
-        for _, part in whole if network.whole else chunks(batch, device.type):
+        for _, part in whole if network.whole else chunks(batch, network):
             inputs = {name: x.to(device) for name, x in part.items() if name != "labels"}
             with compute.autocast(cfg, device):
                 found = network(**inputs)["logits"]

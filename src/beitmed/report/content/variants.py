@@ -101,7 +101,9 @@ def group(runs: Sequence[FinishedRun]) -> tuple[list[TestSet], list[str]]:
         for name, members in zip(names, groups, strict=True):
             variants, left_out = _variants(members)
             notes += left_out
-            result.append(TestSet(_id(name.replace(f", {SYNTHETIC}", ""), taken), name, tuple(variants)))
+            result.append(
+                TestSet(_id(name.replace(f", {SYNTHETIC}", ""), taken), name, tuple(variants))
+            )
         for name, members in zip(names[1:], groups[1:], strict=True):
             why = "; ".join(_why_apart(groups[0], members))
             notes.append(f"{names[0]} and {name} are not compared: {why}.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from beitmed.runs.artifacts import read_config
 from conftest import medmnist_arrays, resolve
 
 from beitmed import config, data, methods, pipeline
@@ -16,7 +17,6 @@ from beitmed.config.method import NAMES, OPTIONAL, reads
 from beitmed.errors import UserError
 from beitmed.methods import automl, estimators
 from beitmed.runs import finished
-from beitmed.runs.artifacts import read_config
 
 SMALL = ("dataset=phantom", "data.limit=20", "evaluate.n_resamples=100", "backbone=beit_tiny",
          "train.epochs=1", "train.eval_batch_size=7")  # fmt: skip

@@ -332,9 +332,17 @@ def _shown(row: dict[str, str]) -> list[str]:
     for key, value in row.items():
         if not key.endswith((" low", " high")):
             low, high = row.get(f"{key} low"), row.get(f"{key} high")
-            text = f"{int(value):,}" if value.isdigit() else value
-            cells.append(f"{text} [{low}, {high}]" if low else text)
+            cells.append(
+                f"{_number(value)} [{_number(low)}, {_number(high)}]" if low else _number(value)
+            )
     return cells
+
+
+def _number(text: str) -> str:
+    """A number as a table has it: thousands apart, at most three digits after the point."""
+    if text.isdigit():
+        return f"{int(text):,}"
+    return f"{float(text):.3f}" if re.fullmatch(r"-?\d+\.\d{4,}", text) else text
 
 
 def test_tables_of_results_are_their_csv_files():

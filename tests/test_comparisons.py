@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from beitmed.statistics import intervals
+from beitmed.statistics import areas, intervals
 from beitmed.statistics.comparisons import (
     accuracy_differences,
     auc_differences,
@@ -22,7 +22,6 @@ from beitmed.statistics.seeds import (
     TEST_AND_SEEDS,
     TEST_ONLY,
     accuracy_summary,
-    auc_spread,
     auc_summary,
 )
 
@@ -427,7 +426,7 @@ def test_interval_without_what_training_moves_or_with_a_normal_quantile_would_mi
     rng, covered = np.random.default_rng(16), []
     for _ in range(400):
         s = scores(rng, seeds=2, tau=0.3)
-        found, spread = auc_summary(BREAST, s), auc_spread(BREAST, s)[0]
+        found, spread = auc_summary(BREAST, s), areas.mean_auc(BREAST[:, None], s[:, :, None]).spread()
         limits = [(found.low, found.high)]
         for variance in (spread.test + spread.seed, spread.test):
             limits.append(intervals.auc_limits(found.mean, variance, 42, 114)[:2])

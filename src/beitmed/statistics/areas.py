@@ -121,7 +121,8 @@ def interval(
     together = (known * ratio + _PRIOR * expected) / (known + _PRIOR) if expected > 1 else 1.0
     scale = together + spread.seed / own
     total = scale * own
-    doubt = spread.doubt + together**2 * sum(c.doubt for c in columns) / k**4
+    # Columns that go together do not give the variance better than one of them does.
+    doubt = spread.doubt + together**2 * min(together, k) * sum(c.doubt for c in columns) / k**4
     q2 = float(t.isf((1 - LEVEL) / 2, total**2 / doubt)) ** 2
     middle = sum(c.middle for c in columns) / k
 
@@ -167,12 +168,10 @@ class _Column:
     def doubt(self) -> float:
         pos, neg, _ = self.sides(self.middle)
         whole = self.variance(self.middle) / (pos + neg)
-        return float(((pos * whole) ** 2 / self.df[0] + (neg * whole) ** 2 / self.df[1]))
+        return float((pos * whole) ** 2 / self.df[0] + (neg * whole) ** 2 / self.df[1])
 
 
-def _measure(
-    member: Bools, scores: Floats, groups: Groups
-) -> tuple[Measure, list[_Column]]:
+def _measure(member: Bools, scores: Floats, groups: Groups) -> tuple[Measure, list[_Column]]:
     count, n, k = scores.shape
     assert member.shape == (n, k) and count and member.dtype == bool, (member.shape, scores.shape)
     code = codes(groups, n)

@@ -38,7 +38,7 @@ def sums(values: Floats, code: NDArray[np.intp]) -> Floats:
     rows = values.reshape(-1, code.size)
     flat = (code + count * np.arange(len(rows))[:, None]).ravel()
     added = np.bincount(flat, weights=rows.ravel(), minlength=count * len(rows))
-    return added.reshape(*values.shape[:-1], count)
+    return np.asarray(added, np.float64).reshape(*values.shape[:-1], count)
 
 
 def unbiased(members: int) -> float:
@@ -68,14 +68,14 @@ def proportion_limits(hit: Bools, groups: Groups = None) -> tuple[float, float, 
     Coull 1998, Am. Stat. 52:119), so that they are defined for a share of 0 or 1. Without groups it
     is Wilson's interval itself.
     """
-    effective = effective_size(hit[None].astype(np.float64), groups)
+    effective = effective_size(hit[None], groups)
     low, high = wilson(hit.mean() * effective, effective)
     method = "Wilson" if groups is None else "Wilson at the effective sample size of patients"
     return float(low), float(high), method
 
 
 def effective_size(
-    shares: Floats, groups: Groups = None, extra: float = 0.0, doubt: float = 0.0
+    shares: Floats | Bools, groups: Groups = None, extra: float = 0.0, doubt: float = 0.0
 ) -> float:
     """Return the number of independent cases that tell as much as these do about their mean.
 

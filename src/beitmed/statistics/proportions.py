@@ -23,9 +23,7 @@ def wilson(successes: object, trials: object, level: float = LEVEL) -> tuple[Flo
     return centre - half, np.where(k == n, 1.0, centre + half)
 
 
-def mean_of_two_proportions(
-    k1: float, n1: float, k2: float, n2: float
-) -> tuple[float, float]:
+def mean_of_two_proportions(k1: float, n1: float, k2: float, n2: float) -> tuple[float, float]:
     """Return the limits of (k1/n1 + k2/n2) / 2 for two independent samples.
 
     This is the hybrid score interval for a difference of proportions, with the second one

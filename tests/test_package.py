@@ -36,7 +36,7 @@ def test_the_wheel_holds_the_code_its_data_and_every_yaml_and_nothing_else(wheel
 
 def test_the_wheel_holds_what_a_report_page_is_made_of(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"beitmed/report/page.{kind}" for kind in ("html.jinja", "css", "js")} <= names
+    assert {f"beitmed/report/render/page.{kind}" for kind in ("html.jinja", "css", "js")} <= names
 
 
 def test_the_installed_wheel_runs_from_an_empty_folder(wheel, tmp_path):

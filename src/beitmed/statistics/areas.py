@@ -17,7 +17,7 @@ from beitmed.statistics.level import LEVEL, Bools, Floats
 from beitmed.statistics.spread import Measure
 
 #: Cases of prior knowledge in a variance, and in its degrees of freedom (see `interval`).
-_PRIOR, _PRIOR_DF = 2.0, 6.0
+_PRIOR, _PRIOR_DF = 4.0, 8.0
 _ROUNDING = 1e-12  # of log odds
 METHOD = "score interval with DeLong's variance"
 

@@ -123,7 +123,7 @@ def operating_point(
 
     val and test: scores [n], y [n] and the patients (or None). A score at or above the threshold is
     called positive. The threshold is a score of the validation set. Its uncertainty is that over
-    bootstrap resamples of the validation set, by which the effective sample size of the test rates
+    smoothed bootstrap resamples of the validation set, by which the effective sample size of the test rates
     is reduced before Wilson's limits are taken. Or a reason.
     """
     for name, (_, y, _) in (("validation", val), ("test", test)):
@@ -132,15 +132,23 @@ def operating_point(
     cut = _cut(kind, level, *val[:2], np.ones((1, val[1].size), np.int64))[0]
     rng, code = np.random.default_rng(seed), codes(val[2], val[1].size)
     count = int(code.max()) + 1
-    drawn = rng.multinomial(count, np.full(count, 1 / count), n_resamples)[:, code]
-    cuts = _cut(kind, level, *val[:2], drawn)
+    cases = val[1] if kind == "sensitivity" else ~val[1]
+    # A threshold at the edge of a few cases is one of their scores in every resample: the scores
+    # are smoothed by a normal kernel of half the width of Silverman 1986, eq. 3.28.
+    width = 0.53 * float(val[0][cases].std()) * int(cases.sum()) ** -0.2
+    cuts = np.empty(n_resamples)
+    for i in range(n_resamples):
+        weights = np.bincount(rng.integers(0, count, count), minlength=count)[code]
+        shaken = val[0] + width * rng.standard_normal(code.size)
+        cuts[i] = _cut(kind, level, shaken, val[1], weights[None])[0]
+    cuts = cuts[~np.isnan(cuts)]
     rates, fixed = [], []
     for cases, sign in ((test[1], 1), (~test[1], -1)):
         scores, own = test[0][cases], None if test[2] is None else test[2][cases]
         hit = (scores >= cut) if sign > 0 else (scores < cut)
         ordered = np.sort(scores)
         above = 1 - np.searchsorted(ordered, cuts, "left") / scores.size
-        moved = float(np.nanvar(above))
+        moved = float(above.var())
         effective = [clusters.effective_size(hit[None], own, extra=x) for x in (moved, 0.0)]
         share = float(hit.mean())
         for kept, n in zip((rates, fixed), effective, strict=True):

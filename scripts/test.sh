@@ -6,4 +6,4 @@ install_into_environment test
 
 # One thread each: two test processes share two cores.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$venv/bin/python" -m pytest --numprocesses 2 "$@"
+exec "$venv/bin/python" -m pytest --numprocesses 2 -m "not slow" "$@"

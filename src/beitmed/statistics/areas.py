@@ -184,9 +184,7 @@ def _measure(member: Bools, scores: Floats, groups: Groups) -> tuple[Measure, li
             lengthened = unbiased(np.unique(code[cases]).size) / (v.shape[1] * k)
             parts[:, cases] += (v - area[:, None]) * lengthened
         columns.append(_column(y, v_pos.mean(axis=0), v_neg.mean(axis=0), code))
-    clusters = int(code.max()) + 1
-    few = np.inf if groups is None else float(clusters - 1)
-    return Measure(values, sums(parts, code), few), columns
+    return Measure(values, sums(parts, code)), columns
 
 
 def _column(y: Bools, v_pos: Floats, v_neg: Floats, code: NDArray[np.intp]) -> _Column:

@@ -7,7 +7,8 @@ come in clusters (the images of a patient), as many clusters are drawn, each wit
 A resample may lack what a value needs, such as a positive case. Such a replicate is drawn again
 from the defined ones of its column; a column that is undefined in more than half has no interval.
 
-Source: Efron 1987, J. Am. Stat. Assoc. 82:171; acceleration by the jackknife.
+Source: Efron 1987, J. Am. Stat. Assoc. 82:171; acceleration by the jackknife. The quantiles are
+expanded for few cases or clusters as a t quantile is (Hesterberg 2015, Am. Stat. 69:371).
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from beitmed.statistics.clusters import Groups, codes, sums
-from beitmed.statistics.level import LEVEL, Floats, Ints
+from beitmed.statistics.level import LEVEL, Floats, Ints, Z
 
 Limits = tuple[float, float] | str
 #: Sums [b, d] of the cases' features -> values [b, m], NaN where undefined.
@@ -54,7 +55,8 @@ def of_sums(
         blocks = [min(step, count - start) for start in range(0, count, step)]
         boot = np.concatenate([_weights(rng, n, b).T.astype(np.float64) @ rows for b in blocks])
     total = times @ rows
-    return _columns(function(total[None])[0], function(boot), function(total - rows), times, rng)
+    values = function(total[None])[0], function(boot), function(total - rows), times
+    return _columns(*values, _expanded(n), rng)
 
 
 def of_weights(
@@ -88,7 +90,8 @@ def of_weights(
         block = np.arange(start, min(start + step, parts))
         less.append(function((part[:, None] != block).astype(np.float32)[code]))
     once = np.ones(parts, np.int64)
-    return _columns(value, np.concatenate(boot), np.concatenate(less), once, rng, mean)
+    values = value, np.concatenate(boot), np.concatenate(less), once
+    return _columns(*values, _expanded(clusters), rng, mean)
 
 
 def resamples(n: int, wanted: int) -> int:
@@ -99,10 +102,13 @@ def resamples(n: int, wanted: int) -> int:
     return min(wanted, max(_FEWEST, _DRAWS // n))
 
 
-def limits(value: float, replicates: Floats, jackknife: Floats, times: Ints) -> Limits:
+def limits(
+    value: float, replicates: Floats, jackknife: Floats, times: Ints, quantile: float = Z
+) -> Limits:
     """Return the BCa limits, or a reason, from defined replicates [b] and values without a part.
 
     jackknife [u]: the value without one of the parts of the sample, `times` [u] parts being alike.
+    quantile: of the distance to either limit, on the normal scale.
     """
     # Relative, as equal cases in another order sum up to a slightly different value.
     if np.ptp(replicates) <= 1e-12 * abs(value):
@@ -119,7 +125,7 @@ def limits(value: float, replicates: Floats, jackknife: Floats, times: Ints) -> 
         return "the jackknife gives no acceleration"
     acceleration = float(weight @ influence**3) / (6 * squares**1.5)
     bias = norm.ppf(below)
-    tail = bias + norm.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    tail = bias + np.array([-quantile, quantile])
     stretch = 1 - acceleration * tail
     if stretch.min() <= 0:
         return "the statistic is too skewed for a BCa interval"
@@ -128,8 +134,8 @@ def limits(value: float, replicates: Floats, jackknife: Floats, times: Ints) -> 
 
 
 def _columns(
-    value: Floats, boot: Floats, less: Floats, times: Ints, rng: np.random.Generator,
-    mean: bool = False,
+    value: Floats, boot: Floats, less: Floats, times: Ints, quantile: float,
+    rng: np.random.Generator, mean: bool = False,
 ) -> list[Limits]:  # fmt: skip
     found: list[Limits] = []
     filled = boot.copy()
@@ -141,7 +147,7 @@ def _columns(
         elif 2 * lacking.sum() > len(boot):
             found.append(f"undefined in {lacking.sum()} of {len(boot)} bootstrap resamples")
         else:
-            found.append(limits(float(own), defined, less[:, column], times))
+            found.append(limits(float(own), defined, less[:, column], times, quantile))
         if defined.size:
             filled[lacking, column] = rng.choice(defined, int(lacking.sum()))
     if not mean:
@@ -151,7 +157,11 @@ def _columns(
         return [*found, "no column is defined"]
     jackknife = np.where(np.isnan(less), value, less)[:, there].mean(axis=1)
     average = filled[:, there].mean(axis=1)
-    return [*found, limits(float(value[there].mean()), average, jackknife, times)]
+    return [*found, limits(float(value[there].mean()), average, jackknife, times, quantile)]
+
+
+def _expanded(n: int) -> float:
+    return float(t.isf((1 - LEVEL) / 2, n - 1)) * float(np.sqrt(n / (n - 1)))
 
 
 def _weights(rng: np.random.Generator, n: int, count: int) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import brentq, minimize
 from scipy.special import expit, log_softmax, softmax
-from scipy.stats import t
+from scipy.stats import rankdata, t
 
 from beitmed.statistics.clusters import Groups, codes, proportion_limits, sums, unbiased
 from beitmed.statistics.level import LEVEL, Bools, Floats, Ints, Z
@@ -82,9 +82,8 @@ def calibration_error(
     bins = int(min(BINS, n // 10, (int(code.max()) + 1) // 4))
     if bins < 2:
         return f"{n} cases are too few for bins of ten"
-    order = np.argsort(probability, kind="stable")
-    parts = np.array_split(order, bins)
-    gap, noise, weight = np.zeros((3, bins))
+    parts = _bins(probability, bins)
+    gap, noise, weight = np.zeros((3, len(parts)))
     for i, members in enumerate(parts):
         difference = outcome[members] - probability[members]
         gap[i], weight[i] = difference.mean(), members.size / n
@@ -159,9 +158,7 @@ def reliability_bins(
 ) -> list[Bin]:
     """Return bins of equally many cases by rising probability, for a reliability diagram."""
     result = []
-    for members in np.array_split(np.argsort(probability, kind="stable"), bins):
-        if not members.size:
-            continue
+    for members in _bins(probability, bins):
         own = None if groups is None else groups[members]
         low, high, _ = proportion_limits(outcome[members], own)
         result.append(
@@ -169,6 +166,12 @@ def reliability_bins(
                 low, high)
         )  # fmt: skip
     return result
+
+
+def _bins(probability: Floats, count: int) -> list[Ints]:
+    """The cases of bins of nearly equal size, in rising order; equal ones are never parted."""
+    which = ((rankdata(probability) - 0.5) / probability.size * count).astype(np.int64)
+    return [np.flatnonzero(which == b) for b in np.unique(which)]
 
 
 def fit_temperature(logits: Floats, labels: Ints) -> float | str:

@@ -102,6 +102,7 @@ def mean_auc(rng: np.random.Generator, count: int) -> Rows:
     for apart in (0.8, 1.5, 3.0):
         for n in (60, 150, 600):
             for kind in ("classes", "labels"):
+
                 def draw(size: int, kind: str = kind, apart: float = apart):  # noqa: ANN202
                     if kind == "classes":
                         label = rng.choice(3, size, p=[0.1, 0.3, 0.6])
@@ -349,11 +350,15 @@ def over_seeds(rng: np.random.Generator, count: int) -> Rows:
             tested = comparisons.mean_auc_differences(member, dict(zip("ab", three, strict=True)))
             alarm["mean AUC of 3 classes"] += tested["a", "b"].p < 0.05
             ratio = seeds.seed_ratio(areas.mean_auc(BREAST[:, None], scores[0][:, :, None]))
-            wrong += ratio is not None and ratio.heavier == ("test images" if tau == 0.5 else "seed")
+            wrong += ratio is not None and ratio.heavier == (
+                "test images" if tau == 0.5 else "seed"
+            )
         for name, h in hit.items():
             note = "conservative: a variance is not negative" if tau == 0 else ""
             most = 1.0 if tau == 0 else COVERAGE[1]
-            yield Row("over_seeds", setting, f"coverage: {name}", h / count, 0.93, most, count, note)
+            yield Row(
+                "over_seeds", setting, f"coverage: {name}", h / count, 0.93, most, count, note
+            )
         for name, h in alarm.items():
             note = "conservative: a variance is not negative" if tau == 0 else ""
             least = 0.0 if tau == 0 else LEVEL[0]

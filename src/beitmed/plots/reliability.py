@@ -14,7 +14,8 @@ from beitmed.plots.page import COLUMNS, EDGE, FULL_WIDTH, WIDTH, Page, styled, u
 from beitmed.plots.roc import case_counts
 from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats, wilson
+from beitmed.statistics.level import Bools, Floats
+from beitmed.statistics.proportions import wilson
 from beitmed.tasks.measures import ECE_BINS
 
 
@@ -37,7 +38,7 @@ def reliability_bins(y: Bools, score: Floats, bins: int) -> dict[str, Floats]:
     """Return count, mean prediction, observed share and its Wilson limits, each [bins].
 
     y and score as in `roc.RocCurve`. Bins are of equal width and closed below, as in
-    `binary.ece`; in an empty one all but the count is NaN.
+    `measures.ece`; in an empty one all but the count is NaN.
     """
     p = expit(score)
     member = np.minimum((p * bins).astype(int), bins - 1)

@@ -13,7 +13,7 @@ expanded for few cases or clusters as a t quantile is (Hesterberg 2015, Am. Stat
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ Limits = tuple[float, float] | str
 OfSums = Callable[[Floats], Floats]
 #: Weights [n, b] of cases -> values [b, m], NaN where undefined.
 OfWeights = Callable[[NDArray[np.float32]], Floats]
+#: Confusion tables [b, k, k] (actual, predicted) -> values [b], NaN where undefined.
+OfTable = Callable[[Ints], Floats]
 _BLOCK = 2_000_000  # elements at a time
 _DRAWS, _FEWEST = 20_000_000, 500
 _GROUPS = 250  # of the jackknife of `of_weights`
@@ -57,6 +59,27 @@ def of_sums(
     total = times @ rows
     values = function(total[None])[0], function(boot), function(total - rows), times
     return _columns(*values, _expanded(n), rng)
+
+
+def of_means(values: Floats, *, groups: Groups = None, seed: int, n_resamples: int) -> list[Limits]:
+    """Return the limits of the mean over cases of each column of values [n, m]."""
+    features = np.column_stack([values, np.ones(len(values))])
+    return of_sums(lambda s: s[:, :-1] / s[:, -1:], features, groups=groups, seed=seed,
+                   n_resamples=n_resamples)  # fmt: skip
+
+
+def of_tables(
+    functions: Sequence[OfTable], actual: Ints, predicted: Ints, classes: int, *,
+    groups: Groups = None, seed: int, n_resamples: int,
+) -> list[Limits]:  # fmt: skip
+    """Return the limits of each function of the confusion table of classes [n] and calls [n]."""
+    cells = np.eye(classes**2)[actual * classes + predicted]
+
+    def function(sums: Floats) -> Floats:
+        tables = np.rint(sums).astype(np.int64).reshape(-1, classes, classes)
+        return np.column_stack([f(tables) for f in functions])
+
+    return of_sums(function, cells, groups=groups, seed=seed, n_resamples=n_resamples)
 
 
 def of_weights(

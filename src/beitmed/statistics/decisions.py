@@ -123,8 +123,8 @@ def operating_point(
 
     val and test: scores [n], y [n] and the patients (or None). A score at or above the threshold is
     called positive. The threshold is a score of the validation set. Its uncertainty is that over
-    smoothed bootstrap resamples of the validation set, by which the effective sample size of the test rates
-    is reduced before Wilson's limits are taken. Or a reason.
+    smoothed bootstrap resamples of the validation set, by which the effective sample size of the
+    test rates is reduced before Wilson's limits are taken. Or a reason.
     """
     for name, (_, y, _) in (("validation", val), ("test", test)):
         if y.all() or not y.any():

@@ -32,9 +32,7 @@ def power(difference: float, se: float, df: float = math.inf, comparisons: int =
     return float(nct.sf(q, df, shift) + nct.cdf(-q, df, shift))
 
 
-def detectable(
-    se: float, df: float = math.inf, wanted: float = 0.8, comparisons: int = 1
-) -> float:
+def detectable(se: float, df: float = math.inf, wanted: float = 0.8, comparisons: int = 1) -> float:
     """Return the true difference that is found with the wanted power."""
     top = se * float(t.isf(_ALPHA / 2 / comparisons, df)) * 2
     while power(top, se, df, comparisons) < wanted:
@@ -167,8 +165,8 @@ def best_of(measures: list[Measure], *, seed: int, draws: int = 4000) -> Selecte
     centre = _shrunk(values, noise)
     luck = noise[np.arange(draws), (centre + noise).argmax(axis=1)]
     value = float(values[best])
-    low, high = np.quantile(luck, [(1 + LEVEL) / 2, (1 - LEVEL) / 2])
-    return Selected(best, value, value - float(luck.mean()), value - float(low), value - float(high))
+    low, high = (value - np.quantile(luck, [(1 + LEVEL) / 2, (1 - LEVEL) / 2])).tolist()
+    return Selected(best, value, value - float(luck.mean()), low, high)
 
 
 def _shrunk(values: Floats, noise: Floats) -> Floats:
@@ -216,7 +214,9 @@ def beside_published(
     return Published(difference, difference - half, difference + half, sd, count == 1)
 
 
-def over_folds(measures: list[Measure], weights: Floats | None = None) -> tuple[float, float, float]:
+def over_folds(
+    measures: list[Measure], weights: Floats | None = None
+) -> tuple[float, float, float]:
     """Return (mean, low, high) of a measure over the folds of a cross-validation.
 
     measures: of each fold's one model on its own held-out cases; weights: cases by fold, for a mean

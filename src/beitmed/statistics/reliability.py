@@ -2,8 +2,8 @@
 
 Two calibration errors have names of their own. That of the positive class bins its probability
 (Naeini et al. 2015, AAAI, 2901); that of the top label bins the probability of the class that was
-chosen against whether it is right (Guo et al. 2017, ICML). Both are given here as root mean squares,
-of which the sampling error can be taken away; a mean of absolute gaps keeps it.
+chosen against whether it is right (Guo et al. 2017, ICML). Both are given here as root mean
+squares, of which the sampling error can be taken away; a mean of absolute gaps keeps it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Bin:
 
 
 def top_label(logits: Floats, labels: Ints) -> tuple[Floats, Bools]:
-    """Return the probability of the chosen class and whether it is right, of logits [n, classes]."""
+    """Return each case's probability of the chosen class, and whether that is right."""
     return softmax(logits, axis=1).max(axis=1), logits.argmax(axis=1) == labels
 
 
@@ -104,10 +104,12 @@ def _limits(square: float, weight: Floats, gap: Floats, noise: Floats) -> tuple[
     total = float(weight @ shape)
     base = float(2 * weight**2 @ noise**2)
     # Each unit of true squared gap adds this much variance; spread evenly where none is found.
-    each = float(4 * weight**2 @ (shape * noise)) / total if total > 0 else float(
-        4 * weight**2 @ noise
+    each = (
+        float(4 * weight**2 @ (shape * noise)) / total
+        if total > 0
+        else float(4 * weight**2 @ noise)
     )
-    half = Z * np.sqrt(Z**2 * each**2 / 4 + base + each * max(square, -base**0.5))
+    half = Z * np.sqrt(Z**2 * each**2 / 4 + base + each * max(square, -(base**0.5)))
     middle = square + Z**2 * each / 2
     return middle - half, middle + half
 

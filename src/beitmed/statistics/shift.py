@@ -91,9 +91,7 @@ def estimate_mix(log_ratio: Floats, start: Floats) -> Floats:
     return np.asarray(new)
 
 
-def detect(
-    val_logits: Floats, val_labels: NDArray[np.int64], test_logits: Floats
-) -> Shift | str:
+def detect(val_logits: Floats, val_labels: NDArray[np.int64], test_logits: Floats) -> Shift | str:
     """Return the shift of the test set's class mix against the validation set's, or a reason.
 
     Logits [n, classes], labels int [n]. The validation set stands for training: its labels are
@@ -109,7 +107,7 @@ def detect(
     old = np.bincount(val_labels, minlength=k) / len(val_labels)
     val, test = (log_softmax(scaling(x), axis=1) for x in (val_logits, test_logits))
     mean = np.exp(test).mean(axis=0) - np.exp(val).mean(axis=0)
-    noise = sum(np.atleast_2d(np.cov(np.exp(x).T)) / len(x) for x in (val, test))
+    noise = np.cov(np.exp(val).T) / len(val) + np.cov(np.exp(test).T) / len(test)
     free = slice(1, None)
     statistic = float(mean[free] @ np.linalg.pinv(noise[free, free]) @ mean[free])
     p = float(chi2.sf(statistic, k - 1))

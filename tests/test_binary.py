@@ -1,73 +1,28 @@
-"""Metrics and intervals against other implementations, hand-made cases and simulation."""
+"""Metrics of two classes against other implementations and hand-made cases."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from medmnist.evaluator import getACC, getAUC
-from scipy import optimize, stats
-from scipy.special import expit, log_expit, logit, softmax
+from scipy.special import expit, softmax
 from sklearn import metrics as sk
+from two_class_cases import draw, run, two_columns
 
-from beitmed.statistics import areas, calibration
+from beitmed.statistics import areas
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks import measures
-from beitmed.tasks.binary import METRICS, accuracy, auc, evaluate, margin
+from beitmed.tasks.binary import METRICS, evaluate
 from beitmed.tasks.metric import Metric
 from beitmed.tasks.scored import Scored
+from beitmed.tasks.two_classes import accuracy, auc, margin
 
 BOOTSTRAPPED = [name for name, metric in METRICS.items() if metric.kind == "bootstrap"]
 NEEDS_VAL = [name for name, metric in METRICS.items() if metric.rule != "argmax"]
-
-
-def draw(rng, n_pos, n_neg, *, separation=2.0, temperature=1.0, prior=None, ties=False):
-    """Labels and margins of the binormal model: calibrated for `prior` at temperature 1."""
-    y = np.repeat([1, 0], [n_pos, n_neg])
-    prior = n_pos / (n_pos + n_neg) if prior is None else prior
-    x = rng.normal((y - 0.5) * separation)
-    m = (separation * x + logit(prior)) / temperature
-    return y, np.round(m) if ties else m
-
-
-def two_columns(m, positive=1):
-    """Logits [n, 2] with the margin m of the positive class."""
-    logits = np.zeros((len(m), 2))
-    logits[:, positive] = m
-    return logits
-
-
-def run(val=None, test=None, *, positive=1, seed=0, n_resamples=200, train=(0, 0, 1, 1)):
-    """`evaluate` on (y, margin) pairs, y being 1 for the positive class."""
-    rng = np.random.default_rng(42)
-    val = draw(rng, 40, 60) if val is None else val
-    test = draw(rng, 42, 114) if test is None else test
-
-    def of_class(y):
-        return np.asarray(y, int) if positive == 1 else 1 - np.asarray(y, int)
-
-    return evaluate(
-        val_logits=two_columns(np.asarray(val[1], float), positive),
-        val_labels=of_class(val[0]),
-        test_logits=two_columns(np.asarray(test[1], float), positive),
-        test_labels=of_class(test[0]),
-        train_labels=of_class(train),
-        positive=positive,
-        seed=seed,
-        n_resamples=n_resamples,
-    )
-
-
-def binomial_bounds(trials, lowest, highest, alarm=1e-5):
-    """Counts that a coverage between `lowest` and `highest` leaves with at most this chance."""
-    return stats.binom.ppf(alarm / 2, trials, lowest), stats.binom.isf(alarm / 2, trials, highest)
-
-
-# --- Input
 
 
 def test_margin_is_the_positive_logit_less_the_other():
@@ -124,9 +79,6 @@ def test_evaluate_refuses(change):
             run(good, (good[0], [0, 1, 2, 3, 4, np.nan]))
         else:
             run(good, good, **{change: -1})
-
-
-# --- Point values
 
 
 def test_auc_of_saturated_scores_comes_from_the_margin():
@@ -243,187 +195,6 @@ def test_ece_has_a_reference_in_place_of_an_interval():
         assert (reference.ci_low <= result["ece"].value <= reference.ci_high) == calibrated
 
 
-# --- Intervals
-
-
-@pytest.mark.parametrize(
-    ("y", "m", "value"),
-    [
-        ([1, 1, 1, 0, 0, 0], [3, 4, 5, 0, 1, 2], 1.0),
-        ([0, 0, 0, 1, 1, 1], [3, 4, 5, 0, 1, 2], 0.0),
-        ([0, 0, 0, 1, 1, 1], [2, 2, 2, 2, 2, 2], 0.5),
-        ([1, 0, 0, 0], [1, 0, 1, 2], 0.5),
-    ],
-)
-def test_auc_without_delong_variance_still_has_an_interval(y, m, value):
-    e = run(test=(y, m))["auc"]
-    assert e.value == value and e.interval == areas.METHOD
-    assert e.ci_high - e.ci_low > 0.3
-    assert e.ci_low <= value <= e.ci_high
-    assert (e.ci_low == 0) == (value == 0) and (e.ci_high == 1) == (value == 1)
-
-
-# --- What is fitted
-
-
-def test_temperature_minimises_the_likelihood():
-    y, m = draw(np.random.default_rng(13), 60, 90, temperature=0.4)
-
-    def loss(log_t):
-        return -np.mean(log_expit(np.where(y == 1, m, -m) / np.exp(log_t)))
-
-    best = optimize.minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-9})
-    got = calibration.fit_temperature(m, y == 1)
-    assert math.log(got) == pytest.approx(best.x, abs=1e-5)
-    assert got > 1.5
-    for scale in (1e-150, 1e150):
-        assert calibration.fit_temperature(m * scale, y == 1) == pytest.approx(got * scale)
-
-
-@pytest.mark.parametrize(
-    ("y", "m", "reason"),
-    [
-        ([1, 1, 0, 0], [2.0, 1, -1, -2], "misclassified"),
-        ([1, 1, 0, 0], [0.0, 0, 0, 0], "misclassified"),
-        ([1, 1, 0, 0], [-2.0, 1, 1, -1], "do not favour"),
-        ([1, 1, 0, 0], [-2.0, -1, 1, 2], "do not favour"),
-        ([1, 1, 1, 1], [-2.0, 1, 1, 2], "no negative"),
-        ([0, 0], [-2.0, 1], "no positive"),
-        ([], [], "no positive"),
-    ],
-)
-def test_no_temperature_is_made_up(y, m, reason):
-    result = run(val=(y, m))
-    for name in ("temperature", "brier_temperature", "ece_temperature", "accuracy_prior_corrected"):
-        e = result[name]
-        assert (e.value, e.ci_low, e.n) == (None, None, 0)
-        assert reason in e.reason
-
-
-def brute_force_cut(y, m, positive, merit):
-    """All cuts between, below and above the margins, and 0, compared one by one."""
-    v = sorted(set(m))
-    cuts = [0.0, v[0] - 1, v[-1] + 1, *((a + b) / 2 for a, b in pairwise(v))]
-
-    def key(cut):
-        called = [x > cut or (x == cut and positive == 0) for x in m]
-        tp = sum(c and t for c, t in zip(called, y, strict=True))
-        tn = sum(not c and not t for c, t in zip(called, y, strict=True))
-        return (*merit(tp, tn), -abs(cut), -cut)
-
-    return max(cuts, key=key)
-
-
-@pytest.mark.parametrize("positive", [0, 1])
-def test_thresholds_agree_with_brute_force(positive):
-    rng = np.random.default_rng(14)
-    for _ in range(60):
-        y, m = draw(rng, rng.integers(1, 25), rng.integers(1, 25), separation=1.0, ties=True)
-        m = m + rng.integers(-2, 3)
-        pos, neg = y.sum(), (y == 0).sum()
-        cases = {
-            calibration.accuracy_threshold: lambda tp, tn: (tp + tn, 0),
-            calibration.specificity_threshold: lambda tp, tn, n=neg: (
-                (tp, tn) if 20 * tn >= 19 * n else (-1, tn)
-            ),
-            calibration.sensitivity_threshold: lambda tp, tn, n=pos: (
-                (tn, tp) if 20 * tp >= 19 * n else (-1, tp)
-            ),
-        }
-        for function, merit in cases.items():
-            got = function(m, y == 1, positive)
-            assert got == brute_force_cut((y == 1).tolist(), m.tolist(), positive, merit)
-
-
-def test_threshold_stays_at_argmax_unless_validation_beats_it():
-    y = np.array([1, 1, 0, 0]) == 1
-    assert calibration.accuracy_threshold(np.array([2.0, 1, -1, -2]), y, 1) == 0.0
-    assert calibration.accuracy_threshold(np.array([6.0, 5, 4, -2]), y, 1) == 4.5
-
-
-def test_val_threshold_is_applied_to_the_test_set():
-    val = [1, 1, 0, 0], [6.0, 5, 4, -2]
-    test = [1, 1, 1, 0, 0], [9.0, 4.4, 4.6, 4.4, 7]
-    result = run(val=val, test=test)
-    assert result["val_threshold"].value == 4.5
-    assert result["accuracy_val_threshold"].value == 3 / 5
-    assert result["sensitivity_at_val_specificity_95"].value == 2 / 3
-    assert result["specificity_at_val_specificity_95"].value == 1 / 2
-
-
-def test_a_cut_reaches_its_level_on_the_validation_set():
-    val = draw(np.random.default_rng(15), 60, 80)
-    result = run(val=val, test=val)
-    assert 0.95 <= result["specificity_at_val_specificity_95"].value < 0.97
-    assert 0.95 <= result["sensitivity_at_val_sensitivity_95"].value < 0.97
-    assert result["accuracy_val_threshold"].value >= result["accuracy"].value
-
-
-def em_prior(m, train_prior, steps=5000):
-    """Saerens et al. 2002, eq. 2.9, step by step."""
-    p, prior = expit(m), train_prior
-    for _ in range(steps):
-        up, down = p * prior / train_prior, (1 - p) * (1 - prior) / (1 - train_prior)
-        prior = np.mean(up / (up + down))
-    return prior
-
-
-@pytest.mark.parametrize("train_prior", [0.27, 0.74])
-def test_prior_agrees_with_em(train_prior):
-    rng = np.random.default_rng(16)
-    for separation in (1.0, 3.0):
-        _, m = draw(rng, 90, 60, separation=separation, prior=train_prior)
-        got = calibration.estimate_prior(m, train_prior)
-        assert got == pytest.approx(em_prior(m, train_prior), abs=1e-6)
-        assert 0.3 < got < 0.9
-
-
-def test_prior_is_recovered_and_corrects_the_accuracy():
-    rng = np.random.default_rng(17)
-    # Twice too confident, so that the margins are log odds only at temperature 2.
-    val = draw(rng, 7400, 2600, temperature=0.5)
-    test = draw(rng, 1000, 9000, temperature=0.5, prior=0.74)
-    train = np.repeat([1, 0], [740, 260])
-    result = run(val=val, test=test, train=train)
-    assert result["estimated_prior"].value == pytest.approx(0.1, abs=0.02)
-    fitted = result["temperature"].value, result["estimated_prior"].value
-    got = result["accuracy_prior_corrected"].value
-    for temperature, prior, tolerance in ((*fitted, 1e-12), (2.0, 0.1, 0.01)):
-        called = test[1] / temperature + logit(prior) - logit(0.74) > 0
-        assert got == pytest.approx(np.mean(called == test[0]), abs=tolerance)
-    assert got > result["accuracy"].value + 0.05
-
-
-def test_prior_at_an_edge_and_of_saturated_margins():
-    assert calibration.estimate_prior(np.array([-5.0, -4, -6]), 0.5) == 0.0
-    assert calibration.estimate_prior(np.array([5.0, 4, 6]), 0.5) == 1.0
-    assert calibration.estimate_prior(np.array([9e3, 9e3, 9e3, -9e3]), 0.5) == pytest.approx(0.75)
-    one_sided = run(test=([1, 0], [-90.0, -91.0]))  # prior 0: a shift of minus infinity
-    assert one_sided["estimated_prior"].value == 0.0
-    assert one_sided["accuracy_prior_corrected"].value == 0.5
-
-
-def test_no_fit_sees_a_test_label():
-    rng = np.random.default_rng(18)
-    y, m = draw(rng, 42, 114)
-    first, second = run(test=(y, m)), run(test=(rng.permutation(y), m))
-    assert first["auc"] != second["auc"]
-    fitted = [name for name, metric in METRICS.items() if metric.kind == "fitted"]
-    assert len(fitted) == 5
-    for name in fitted:
-        assert first[name] == second[name], name
-
-
-def test_argmax_metrics_do_not_read_the_validation_set():
-    test = draw(np.random.default_rng(23), 42, 114)
-    first, second = run(test=test), run(val=([], []), test=test)
-    for name in METRICS:
-        assert (first[name] == second[name]) == (name not in NEEDS_VAL), name
-
-
-# --- What is undefined
-
-
 @pytest.mark.parametrize(
     ("y", "m", "undefined"),
     [
@@ -470,6 +241,23 @@ def test_resamples_without_a_value_are_drawn_again_until_they_are_most():
     assert e.value > 0 and e.ci_low is not None  # the only positive case is missing in 37 %
 
 
+@pytest.mark.parametrize(
+    ("y", "m", "value"),
+    [
+        ([1, 1, 1, 0, 0, 0], [3, 4, 5, 0, 1, 2], 1.0),
+        ([0, 0, 0, 1, 1, 1], [3, 4, 5, 0, 1, 2], 0.0),
+        ([0, 0, 0, 1, 1, 1], [2, 2, 2, 2, 2, 2], 0.5),
+        ([1, 0, 0, 0], [1, 0, 1, 2], 0.5),
+    ],
+)
+def test_auc_without_delong_variance_still_has_an_interval(y, m, value):
+    e = run(test=(y, m))["auc"]
+    assert e.value == value and e.interval == areas.METHOD
+    assert e.ci_high - e.ci_low > 0.3
+    assert e.ci_low <= value <= e.ci_high
+    assert (e.ci_low == 0) == (value == 0) and (e.ci_high == 1) == (value == 1)
+
+
 def test_training_labels_of_one_class():
     e = run(train=(1, 1))["accuracy_prior_corrected"]
     assert e.value is None and "training labels" in e.reason
@@ -505,9 +293,6 @@ def test_every_result_is_json_and_consistent(positive):
 def test_an_inconsistent_estimate_cannot_be_made(fields):
     with pytest.raises(AssertionError):
         Estimate(*fields)
-
-
-# --- The whole
 
 
 def test_same_seed_same_result_and_another_seed_moves_the_bootstrap_only():

@@ -27,7 +27,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list
     root = tmp_path_factory.mktemp("tasks")
     runs: dict[str, list[dict]] = {}
     for dataset in TASKS:
-        np.savez(root / f"{dataset}mnist.npz", **medmnist_arrays(f"{dataset}mnist", 28, n=60))
+        np.savez(root / f"{dataset}mnist.npz", **medmnist_arrays(f"{dataset}mnist", 28, n=42))
         for more in (["seed=1"], ["method=majority"]):
             cfg = resolve(
                 *FAST, f"dataset={dataset}", f"data.root={root}", "data.allow_unofficial=true",

@@ -99,15 +99,14 @@ def explain(
 def _read(
     found: _Finished, loaded: Data, choice: Choice, layer: int, indices: np.ndarray, chosen: str
 ) -> tuple[Explained, np.ndarray]:
-    from beitmed.backbones import compute, trained
     from beitmed.data import pixels  # torch: seconds, so after the checks
     from beitmed.explain import attention
+    from beitmed.methods import backbone
 
     cfg, split = found.cfg, loaded.splits[choice.split]
-    top = found.run.path / "top.safetensors"
-    device = compute.device(cfg)
-    network, processor = trained.load(cfg, top, loaded.class_names)
-    network.to(device)
+    model = backbone.load(cfg, found.run.path, loaded.class_names)
+    network, processor = model.network, model.processor
+    device = next(network.parameters()).device
     dataset = pixels.PixelDataset(split.images, split.labels, processor, indices)
     rows = attention.rows_shown(network, choice.rows)
     parts = [

@@ -70,13 +70,26 @@ def test_the_default_storage_changes_logits_by_less_than_the_seed_does(tmp_path)
     assert abs(values(half)["auc"] - values(exact)["auc"]) < 0.01
 
 
-def test_seeds_balance_and_recipes_share_one_fill(tmp_path):
-    run(tmp_path, "unfreeze=2")
-    entries = filled(tmp_path)
+def prepare(folder: Path, *overrides: str) -> features.Features:
+    """The features of a run, which is not trained."""
+    cfg = resolve(*FAST, f"cache.root={folder}/cache", *overrides)
+    found = features.prepare(cfg, data.load(cfg))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["seed=7", "balanced=true", "train.learning_rate=0.1", "train.weight_decay=0",
+     "cache.depths=[1,2]", "cache.limit_gb=7"],
+)  # fmt: skip
+def test_seeds_balance_and_recipes_share_one_fill(tmp_path_factory, other):
+    folder = tmp_path_factory.getbasetemp() / "shared"
+    prepare(folder, "unfreeze=2")
+    entries = filled(folder)
     assert len(entries) == 4  # three splits, and the weights of the top
-    for other in ("seed=7", "balanced=true", "train.learning_rate=0.1", "train.weight_decay=0"):
-        run(tmp_path, "unfreeze=2", other)
-        assert filled(tmp_path) == entries
+    prepare(folder, "unfreeze=2", other)
+    assert filled(folder) == entries
 
 
 def stored(folder: Path) -> dict[tuple[str, int], bytes]:
@@ -105,12 +118,12 @@ def counted_layers():
 @pytest.mark.parametrize("settings", [(), ("cache.dtype=fp32",), ("precision=bf16",)])
 def test_one_pass_stores_every_depth_to_the_bit_as_a_pass_of_its_own(tmp_path, settings):
     depths = (0, 1, 2, 5)
-    run(tmp_path, "unfreeze=2", f"cache.depths=[{','.join(map(str, depths))}]", *settings)
+    prepare(tmp_path, "unfreeze=2", f"cache.depths=[{','.join(map(str, depths))}]", *settings)
     together = stored(tmp_path)
     assert {boundary for _, boundary in together} == {8 - depth for depth in depths}
     apart: dict = {}
     for depth in depths:
-        run(tmp_path / str(depth), f"unfreeze={depth}", *settings)
+        prepare(tmp_path / str(depth), f"unfreeze={depth}", *settings)
         apart |= stored(tmp_path / str(depth))
     assert together == apart
 
@@ -131,7 +144,7 @@ def test_the_freeze_depth_experiment_shares_one_pass_and_a_depth_too_many_is_lef
     cfg = resolve("experiment=freeze_depth")
     assert cfg.cache.depths == [0, 1, 2, 5]
     assert config.identity(cfg) == config.identity(resolve())  # a matter of speed
-    run(tmp_path, "cache.depths=[5,99]")  # 99 is refused where it is the run's own
+    prepare(tmp_path, "cache.depths=[5,99]")  # 99 is refused where it is the run's own
     assert {boundary for _, boundary in stored(tmp_path)} == {3}
 
 
@@ -178,16 +191,20 @@ def test_new_images_get_the_rows_that_the_cache_stores(tmp_path, unfreeze):
         "data.limit=7",
     ],
 )
-def test_what_changes_the_features_is_never_served_the_old_ones(tmp_path, other):
-    run(tmp_path)
-    entries = filled(tmp_path)
-    run(tmp_path, other)
-    new = filled(tmp_path) - entries
-    assert len(new) == (4 if "backbone" in other else 3)
+def test_what_changes_the_features_is_never_served_the_old_ones(other):
+    names = []
+    for overrides in ((), (other,)):
+        cfg = resolve(*FAST, *overrides)
+        of_run = keys.Keys(cfg, data.load(cfg))
+        names.append([*(of_run.target(split).key for split in of_run.images), of_run.top()])
+    same = set(names[0]) & set(names[1])
+    assert len({*names[0], *names[1]}) == 8 - len(same)
+    # The weights above the trunk are the same whatever the images and the precision.
+    assert same == (set() if "backbone" in other else {names[0][-1]})
 
 
 def test_pooled_features_are_all_that_a_linear_probe_keeps(tmp_path):
-    run(tmp_path, "unfreeze=0")
+    prepare(tmp_path, "unfreeze=0")
     shapes = {
         e.manifest["title"]: (e.manifest["shape"], e.manifest["dtype"])
         for e in Store(tmp_path / "cache").entries()

@@ -180,31 +180,17 @@ def fit(
     checkpoints: Path,
     score: Callable[[np.ndarray, np.ndarray], dict[str, float | None]],
     report: Callable[[Row], None],
-) -> tuple[list[Row], Callable[[Dataset], np.ndarray]]:
+) -> list[Row]:
     """Train to the last epoch, going on from a checkpoint if there is one.
 
     score: (logits float64 [n, classes], labels [n]) of the validation split -> numbers by name.
     report: called with each epoch's row of the history.
-    Returns the history, one row an epoch, and a function from a dataset to its logits, float64
-    [n, classes]. Raises UserError at the first loss that is not finite.
+    Returns the history, one row an epoch. Raises UserError at the first loss that is not finite.
     """
-    latest: dict[int, np.ndarray] = {}  # validation logits, by the epoch's last step
-
-    def score_and_keep(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        latest[trainer.state.global_step] = logits
-        return score(logits, labels)
-
-    trainer = build(network, train, val, cfg, checkpoints, score_and_keep)
+    trainer = build(network, train, val, cfg, checkpoints, score)
     trainer.add_callback(_EpochReport(report))
     trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
-
-    def logits(dataset: Dataset) -> np.ndarray:
-        # The last epoch was evaluated already, unless a process that was killed had done that.
-        if dataset is val and trainer.state.global_step in latest:
-            return latest[trainer.state.global_step]
-        return np.asarray(trainer.predict(dataset).predictions, dtype=np.float64)
-
-    return history(trainer.state), logits
+    return history(trainer.state)
 
 
 def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:

@@ -213,16 +213,15 @@ def test_pooled_features_are_all_that_a_linear_probe_keeps(tmp_path):
     assert shapes["phantom 28 px, train"] == ([16, 96], "float32")
 
 
-def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path, capsys):
-    good = run(tmp_path, "name=good")
+def test_a_damaged_cache_costs_time_and_nothing_else(tmp_path):
+    good = prepare(tmp_path).rows["test"][:]
     for entry in Store(tmp_path / "cache").entries():
         rows = entry.path / "rows.bin"
         raw = bytearray(rows.read_bytes())
         raw[len(raw) // 2] ^= 255
         rows.write_bytes(raw)
-    again = run(tmp_path, "name=again")
-    assert np.array_equal(logits(good), logits(again))
-    assert "was altered in rows" in (again / "run.log").read_text()
+    again = prepare(tmp_path).rows["test"][:]
+    assert np.array_equal(good, again)
 
 
 def test_where_there_is_no_frozen_trunk_the_cache_is_an_error_or_said_to_be_off(tmp_path):
@@ -293,10 +292,10 @@ def test_too_large_for_half_precision_is_an_error_and_not_an_infinity(tmp_path, 
     tensors[name] = tensors[name] + 1e6
     save_file(tensors, loud / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"cache\.dtype: found fp16.*cache\.dtype=fp32"):
-        run(tmp_path, f"backbone.weights={loud}")
-    run(tmp_path, f"backbone.weights={loud}", "cache.dtype=fp32")
+        prepare(tmp_path, f"backbone.weights={loud}")
+    prepare(tmp_path, f"backbone.weights={loud}", "cache.dtype=fp32")
     # Pooled features are kept in fp32 whatever cache.dtype says, so there is nothing to refuse.
-    run(tmp_path / "probe", f"backbone.weights={loud}", "unfreeze=0")
+    prepare(tmp_path / "probe", f"backbone.weights={loud}", "unfreeze=0")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -330,7 +329,7 @@ def test_a_cache_folder_that_cannot_be_written(tmp_path):
 
 
 def test_the_command_lists_and_prunes(tmp_path):
-    run(tmp_path)
+    prepare(tmp_path)
     root = f"cache.root={tmp_path}/cache"
     listed = beitmed(root, cwd=tmp_path, module="cache")
     assert listed.returncode == 0, listed.stderr
@@ -346,4 +345,4 @@ def test_the_command_lists_and_prunes(tmp_path):
     assert wrong.returncode == 2
     assert "unused:DAYS" in wrong.stderr
     assert "0 entries" in beitmed(root, "prune=to:0", cwd=tmp_path, module="cache").stdout
-    run(tmp_path, "seed=5")  # and is filled again
+    prepare(tmp_path, "seed=5")  # and is filled again

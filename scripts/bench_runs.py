@@ -15,7 +15,7 @@ from bench_table import EPOCHS, SIZES, TINY, Table, configuration, freeze_depth
 
 from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone
-from beitmed.runs import environment
+from beitmed.runs import resources
 from beitmed.storage.store import Store
 from beitmed.training import trainer
 from beitmed.trunk_cache.rows import FeatureDataset
@@ -34,9 +34,10 @@ def process(arguments: list[str], cwd: Path) -> dict[str, float]:
         sys.exit(f"{' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
     if "beitmed.train" in arguments:
         found = [json.loads(p.read_text()) for p in cwd.glob("outputs/*/environment.json")]
+        phases = [phase for run in found for phase in run["phases"].values()]
         return {
-            "seconds": sum(run["seconds"] for run in found),
-            "peak_memory_bytes": max(run["peak_memory_bytes"] for run in found),
+            "seconds": sum(phase["seconds"] for phase in phases),
+            "peak_memory_bytes": max(phase.get("peak_memory_bytes", 0) for phase in phases),
         }
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -143,7 +144,7 @@ def many(n: int) -> None:
         rows = FeatureDataset(entry.open(), np.arange(n) % 2)
         run = trainer.build(network, rows, None, cfg, Path(folder) / "checkpoints")
         run.train()
-    peak = environment.peak_memory()
+    peak = resources.peak_memory()
     print(json.dumps({"peak_memory_bytes": peak}))
 
 

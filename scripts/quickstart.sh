@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Install and run the main job, offline once installed: synthetic images, a small random BEiT.
-# Arguments are passed on, so any experiment can be run: scripts/quickstart.sh dataset=breast ...
+# Install, and run what the arguments ask for as `beitmed train` does. Without arguments: synthetic
+# images and a small BEiT with random weights, which need no network once everything is installed.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 install_into_environment ""
 
-case " $* " in
-*" experiment="*) exec "$venv/bin/python" -m beitmed.train "$@" ;;
-*) exec "$venv/bin/python" -m beitmed.train experiment=quickstart "$@" ;;
-esac
+if [ $# -eq 0 ]; then
+    set -- experiment=quickstart
+fi
+exec "$venv/bin/python" -m beitmed train "$@"

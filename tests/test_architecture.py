@@ -50,7 +50,7 @@ CONFINED = {
 # Rooms of which no module may import torch or transformers, and single modules of others that do.
 WITHOUT_TORCH = {"commands", "config", "errors", "extension", "plots", "report", "statistics",
                  "storage", "tasks"}  # fmt: skip
-WITH_LOSSES = {"tasks.binary", "tasks.multiclass", "tasks.multilabel", "tasks.task"}
+WITH_LOSSES = {"tasks.multilabel", "tasks.task"}
 PACKAGES = {
     ".".join(p.parent.relative_to(SOURCE.parent).parts) for p in SOURCE.rglob("__init__.py")
 }

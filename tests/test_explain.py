@@ -21,10 +21,9 @@ from transformers import BeitConfig, BeitForImageClassification, BeitImageProces
 from beitmed import data, pipeline
 from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone, load_top
-from beitmed.commands import explain as command
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.explain import explanation
+from beitmed.explain import explanation, output
 from beitmed.explain.explanation import Choice
 from beitmed.report.content import attention_maps as report_attention
 from beitmed.report.content import variants
@@ -89,7 +88,7 @@ def test_the_command_writes_what_it_says(finished, tmp_path):
             total = npz[name].sum((-1, -2)) + npz[f"{name}_on_cls"]
             assert total == pytest.approx(1, abs=1e-5)
     # Another process gives the same bytes.
-    command.write(finished, tmp_path / "again", Choice(images="9", layer="7"))
+    output.write(finished, tmp_path / "again", Choice(images="9", layer="7"))
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
@@ -289,13 +288,13 @@ assert "torch" not in sys.modules
     assert "Traceback" not in done.stderr
     said = done.stderr.splitlines()
     assert sum(line.startswith("beitmed: ") for line in said) == len(bad)
-    assert any("size=224: cannot be changed for a run that is there" in line for line in said)
+    assert any("size=224: cannot be set for a run that is there" in line for line in said)
     assert any("device: found 'tpu'; allowed: 'auto', 'cpu' or 'cuda'" in line for line in said)
 
 
 def test_a_folder_that_cannot_be_written_is_told(finished):
     with pytest.raises(UserError, match="cannot be written"):
-        command.write(finished, Path("/dev/null/attention"), Choice(images="0"))
+        output.write(finished, Path("/dev/null/attention"), Choice(images="0"))
 
 
 def test_a_runs_configuration_is_read_back_as_it_was(tmp_path):

@@ -144,18 +144,18 @@ PASS = """
 import sys
 from conftest import resolve
 from beitmed.data import Split, medmnist_files
-from beitmed.runs import environment
+from beitmed.runs import resources
 from beitmed.trunk_cache import keys
 
 medmnist_files.info("tissuemnist")  # imports torch
-before = environment.peak_memory()
+before = resources.peak_memory()
 for folder in sys.argv[1:]:
     cfg = resolve("dataset=tissue", f"data.root={folder}", "data.allow_unofficial=true",
                   f"cache.root={folder}/cache")
     file = medmnist_files.locate("tissuemnist", 28, cfg.data)
     for images, labels in medmnist_files.read(file, cfg.cache).values():
         keys.digest(Split(images, labels))  # every image
-print(environment.peak_memory() - before)
+print(resources.peak_memory() - before)
 """
 
 

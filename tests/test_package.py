@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import FAST, REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -24,14 +26,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_the_code_its_data_and_every_yaml_and_nothing_else(wheel):
-    names = {n for n in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in n}
+def test_the_wheel_holds_the_code_its_data_the_licence_and_every_yaml_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
     source = REPOSITORY / "src"
     kinds = (".py", ".jinja", ".css", ".js", ".csv")
     code = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.suffix in kinds}
     conf = REPOSITORY / "conf"
     yaml = {f"beitmed/conf/{p.relative_to(conf).as_posix()}" for p in conf.rglob("*.yaml")}
-    assert names == code | yaml
+    assert {n for n in names if ".dist-info/" not in n} == code | yaml
+    assert [n for n in names if n.endswith(".dist-info/licenses/LICENSE")]
 
 
 def test_the_wheel_holds_what_a_report_page_is_made_of(wheel):
@@ -39,7 +42,7 @@ def test_the_wheel_holds_what_a_report_page_is_made_of(wheel):
     assert {f"beitmed/report/render/page.{kind}" for kind in ("html.jinja", "css", "js")} <= names
 
 
-def test_the_installed_wheel_runs_from_an_empty_folder(wheel, tmp_path):
+def test_the_installed_command_runs_from_an_empty_folder(wheel, tmp_path):
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()
     subprocess.run(
@@ -54,7 +57,7 @@ def test_the_installed_wheel_runs_from_an_empty_folder(wheel, tmp_path):
     )  # fmt: skip
     assert Path(where.stdout.strip()) == site / "beitmed" / "conf"
     done = subprocess.run(
-        [sys.executable, "-m", "beitmed.train", *FAST],
+        [site / "bin" / "beitmed", "train", *FAST],
         cwd=empty, env=env, capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -25,13 +25,14 @@ Look for what is wrong with a dataset: `beitmed audit key=value ...`.
 
   beitmed audit dataset=breast,pneumonia size=28
 
-Takes the same keys as `beitmed train`, and `--config-dir`; values separated by commas are all
-audited. For each dataset and size it counts classes, and looks for images that occur twice, exactly
-or nearly, within a split or across splits, for duplicates with different labels, for constant and
-saturated images, and for class shares that differ between splits.
+Takes the same keys as `beitmed train` (such as data.root), and `--config-dir`; values separated by
+commas are all audited. For each dataset and size it counts classes, and looks for images that occur
+twice, exactly or nearly, within a split or across splits, for duplicates with different labels, for
+constant and saturated images, and for class shares that differ between splits.
 
   output_dir=outputs     where <output_dir>/audit/<dataset>_<size>/ is written: audit.json,
-                         audit.csv (a row a finding), pairs.png and pairs.svg
+                         audit.csv (a row a finding), pairs.png and pairs.svg; of several paths
+                         the second folder ends in _2, and so on
   strict=true            exit code 1 if something is found, that is, if audit.csv has a row:
                          {kinds}
 

@@ -563,6 +563,52 @@ def powers(rng: np.random.Generator, count: int) -> Rows:
 
 
 @table
+def planned(rng: np.random.Generator, count: int) -> Rows:
+    """How often a difference is found by the images and seeds that `beitmed power` asks for."""
+    for first, second, number, tau in ((0.85, 0.80, 1, 0.0), (0.95, 0.90, 1, 0.0),
+                                       (0.85, 0.75, 3, 0.05), (0.85, 0.80, 5, 0.05)):  # fmt: skip
+        cuts = stats.norm.ppf([first, second])[:, None, None] * np.sqrt(1 + tau**2)
+
+        def draw(n: int, cuts=cuts, number: int = number, tau: float = tau) -> np.ndarray:  # noqa: ANN001
+            latent = 0.8 * rng.normal(size=n) + 0.6 * rng.normal(size=(2, 1, n))
+            return latent < cuts + tau * rng.normal(size=(2, number, 1))
+
+        correlation = float(np.corrcoef(draw(10**6)[:, 0])[0, 1])
+        sd = float(ndtr(cuts[1, 0, 0] + tau * rng.normal(size=10**5)).std())
+        differing = planning.differing_share(first, second, correlation)
+        image = planning.accuracy_variance(first, second, differing)
+        n = planning.images_needed(first - second, planning.Design(image, 2 * sd**2), number)
+        found = [
+            comparisons.accuracy_differences(dict(zip("ab", draw(n), strict=True)))["a", "b"].p
+            for _ in range(count)
+        ]
+        setting = f"accuracy {first} against {second}, {number} seeds: {n} images"
+        yield Row("planned", setting, "power", float(np.mean(np.array(found) < 0.05)), 0.76, 0.88,
+                  count)  # fmt: skip
+    for first, second, share in ((0.90, 0.85, 0.5), (0.95, 0.90, 0.2)):
+        apart = stats.norm.ppf([first, second])[:, None] * np.sqrt(2)
+
+        def scored(n: int, apart=apart, share: float = share) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
+            y = np.arange(n) < round(share * n)
+            noise = 0.7 * rng.normal(size=n) + np.sqrt(0.51) * rng.normal(size=(2, n))
+            return y, noise + apart * y
+
+        pilot = [areas.mean_auc(y[:, None], s[:, :, None]).values
+                 for y, s in (scored(400) for _ in range(400))]  # fmt: skip
+        correlation = float(np.corrcoef(np.array(pilot).T)[0, 1])
+        image = planning.auc_variance(first, second, share, correlation)
+        n = planning.images_needed(first - second, planning.Design(image, 0.0), 1)
+        found = []
+        for _ in range(count):
+            y, s = scored(n)
+            pair = comparisons.auc_differences(y, {"a": s[:1], "b": s[1:]})["a", "b"]
+            found.append(pair.p)
+        setting = f"AUC {first} against {second}, {share:.0%} positive: {n} images"
+        yield Row("planned", setting, "power", float(np.mean(np.array(found) < 0.05)), 0.74, 0.90,
+                  count)  # fmt: skip
+
+
+@table
 def folds(rng: np.random.Generator, count: int) -> Rows:
     """Cross-validation of a linear discriminant on small data, of one or more images a patient."""
     settings = [(0.3, 40, 1), (0.3, 100, 1), (0.55, 40, 1), (0.55, 100, 1), (0.55, 40, 3),

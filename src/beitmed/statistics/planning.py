@@ -89,6 +89,21 @@ def accuracy_variance(first: float, second: float, differing: float) -> float:
     return differing - (first - second) ** 2
 
 
+def differing_share(first: float, second: float, correlation: float) -> float:
+    """Return the share of images that one of two models alone is right for, from their accuracies.
+
+    correlation: of being right, over images; it is as large as `most_correlated` at most.
+    """
+    both = first * second + correlation * math.sqrt(first * (1 - first) * second * (1 - second))
+    return first + second - 2 * both
+
+
+def most_correlated(first: float, second: float) -> float:
+    """Return the correlation of being right where the worse of two models is right nowhere else."""
+    low, high = sorted((first, second))
+    return math.sqrt(low * (1 - high) / (high * (1 - low)))
+
+
 def auc_variance(first: float, second: float, positives: float, correlation: float) -> float:
     """Return `Design.image` of AUCs; positives: their share of the images.
 

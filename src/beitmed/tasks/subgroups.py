@@ -35,7 +35,7 @@ def evaluate(
     are no test of a difference.
     """
     curves = task.curves(logits, labels, class_names, positive)
-    right = np.atleast_2d((task.called(logits) == labels).T).mean(axis=0)
+    right = task.right(logits, labels)
     groups = None if patients is None else np.asarray(patients)
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for column, cells in columns.items():

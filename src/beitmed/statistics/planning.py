@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,21 @@ def detectable(se: float, df: float = math.inf, wanted: float = 0.8, comparisons
     while power(top, se, df, comparisons) < wanted:
         top *= 2
     return float(brentq(lambda x: power(x, se, df, comparisons) - wanted, 0.0, top))
+
+
+def resolution(found: Iterable[Difference], wanted: float = 0.8) -> tuple[float, float] | None:
+    """Return the half width of the median interval, and the true difference that its pair finds.
+
+    A difference below the first would not have been told from none, and a true one of just that
+    size is found about half the time; the second is found with the wanted power. None where no
+    difference has an interval.
+    """
+    known = [(d.high - d.low, d.se, d.df) for d in found
+             if d.low is not None and d.high is not None and d.se is not None]  # fmt: skip
+    if not known:
+        return None
+    length, se, df = sorted(known)[(len(known) - 1) // 2]
+    return length / 2, detectable(se, math.inf if df is None else df, wanted)
 
 
 @dataclass(frozen=True)

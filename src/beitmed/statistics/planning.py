@@ -12,13 +12,14 @@ from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import nct, norm, t
+from scipy.stats import chi2, norm, t
 
 from beitmed.statistics.comparisons import Difference
 from beitmed.statistics.level import LEVEL, Floats
 from beitmed.statistics.spread import Measure
 
 _ALPHA = 1 - LEVEL
+_GRID = (np.arange(4000) + 0.5) / 4000  # midpoints of equal shares of a distribution
 
 
 def power(difference: float, se: float, df: float = math.inf, comparisons: int = 1) -> float:
@@ -30,7 +31,9 @@ def power(difference: float, se: float, df: float = math.inf, comparisons: int =
     shift = abs(difference) / se
     if math.isinf(df):
         return float(norm.sf(q - shift) + norm.cdf(-q - shift))
-    return float(nct.sf(q, df, shift) + nct.cdf(-q, df, shift))
+    # The noncentral t as a mean over its chi-square: scipy's own is NaN for few degrees of freedom.
+    scale = np.sqrt(chi2.ppf(_GRID, df) / df)
+    return float((norm.sf(q * scale - shift) + norm.cdf(-q * scale - shift)).mean())
 
 
 def detectable(se: float, df: float = math.inf, wanted: float = 0.8, comparisons: int = 1) -> float:

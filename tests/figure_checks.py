@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from beitmed.plots.page import styled
+
 HOSTILE = [
     "$x_1$ <script>alert(1)</script> \x00\x1b[0m\ufffe \U0001f9ec \u6f22\u5b57 $\\frac{$",
     "_" + "W" * 400,
@@ -20,20 +21,12 @@ HOSTILE = [
 ]
 
 
-def figure_of(monkeypatch, module, draw: Callable[[], object]) -> Figure:
-    """The figure that `draw` would have written, drawn as for the PNG."""
-    seen: list[Figure] = []
-
-    def keep(figure: Figure, stem: Path) -> tuple[Path, Path]:
-        figure.set_dpi(200)
+def rendered(figure: Figure) -> Figure:
+    """The figure, drawn as for the PNG."""
+    figure.set_dpi(200)
+    with styled():
         FigureCanvasAgg(figure).draw()
-        seen.append(figure)
-        return stem, stem
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "write", keep)
-        draw()
-    return seen[0]
+    return figure
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -63,6 +56,10 @@ def assert_legible(figure: Figure) -> None:
     for (one, a), (other, b) in combinations(boxes, 2):
         apart = a.x1 <= b.x0 + 1 or b.x1 <= a.x0 + 1 or a.y1 <= b.y0 + 1 or b.y1 <= a.y0 + 1
         assert apart, (one, other, a, b)
+
+
+def assert_small_text_is_legible(figure: Figure) -> None:
+    assert all(text.get_fontsize() >= 6 for text in texts(figure))
 
 
 def assert_whole(paths: tuple[Path, Path], stem: Path, widths: tuple[float, ...]) -> None:

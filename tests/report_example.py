@@ -9,12 +9,12 @@ import io
 from itertools import product
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
-from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from beitmed.plots import curves as plot_curves
+from beitmed.plots.forest import Row, forest
+from beitmed.plots.learning_curves import Histories, learning_curves
+from beitmed.plots.page import write
 from beitmed.report.document import (
     Column,
     Curve,
@@ -27,6 +27,7 @@ from beitmed.report.document import (
 )
 from beitmed.statistics import intervals
 
+_EPOCH = ("train_loss", "val_loss", "val_auc", "val_accuracy")
 HOSTILE = (
     "</script><script>alert(1)</script>",
     "<img src=x onerror=alert(1)>",
@@ -129,26 +130,15 @@ def _comparisons(runs: list[Curve]) -> Table:
 
 def _figures(folder: Path, runs: list[Curve]) -> list[Figure]:
     (folder / "figures").mkdir()
-    with matplotlib.style.context(["default", plot_curves.STYLE]):
-        forest = Canvas(figsize=(plot_curves.FULL_WIDTH, 2.6), layout="constrained")
-        axes = forest.add_subplot()
-        for i, c in enumerate(runs):
-            value = _row(c)[4]
-            assert isinstance(value, Interval) and value.low is not None
-            axes.plot([value.low, value.high], [i, i], "k-")
-            axes.plot([value.value], [i], "ks")
-        axes.set_yticks(range(len(runs)), [c.name for c in runs])
-        axes.set_xlabel("AUC with 95 % interval")
-        plot_curves.write(forest, folder / "figures" / "auc")
-        cases = Canvas(figsize=(plot_curves.WIDTH, 2.4), layout="constrained")
-        axes = cases.add_subplot()
-        axes.hist(np.array(runs[0].score, float), bins=20, color="0.7", edgecolor="k")
-        axes.set(xlabel="Log odds of the positive class", ylabel="Test cases")
-        plot_curves.write(cases, folder / "figures" / "scores v1.0")
+    values = [_row(c)[4] for c in runs]
+    rows = [Row(c.name, v.value, v.low, v.high, "") for c, v in zip(runs, values, strict=True)]
+    write(forest(rows, title="AUC", xlabel="AUC"), folder / "figures" / "auc")
+    learned = Histories("", [[{"epoch": e, **dict.fromkeys(_EPOCH, 1 / e)} for e in (1, 2)]])
+    write(learning_curves([learned], title="Scores"), folder / "figures" / "scores v1.0")
     return [
         Figure("fig-auc", "AUC of every run", "Eight intervals, which overlap within a dataset.",
                Path("figures/auc"), ["Squares: values; lines: 95 % intervals."]),
-        Figure("fig-scores", f"Scores of {runs[0].name}", "Histogram of scores, from -60 to 42.",
+        Figure("fig-scores", f"Epochs of {runs[0].name}", "Loss and metrics of two epochs.",
                folder / "figures" / "scores v1.0"),
     ]  # fmt: skip
 

@@ -13,10 +13,10 @@ import numpy as np
 import yaml
 from conftest import resolve
 
-from beitmed import tasks
+from beitmed import config, tasks
 from beitmed.config import Config
 from beitmed.data import medmnist_files
-from beitmed.runs import artifacts
+from beitmed.runs import reader
 
 N = {"train": 60, "val": 24, "test": 40}
 HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
@@ -53,12 +53,10 @@ def make(
     official: bool = True,
     trunk: str = "t" * 64,
     n_val: int = N["val"],
-    drop: Sequence[str] = (),
 ) -> Path:
     """Write one run: `skill` moves the right logit up, `draw` seeds the noise (default: the seed).
 
-    logits [n, classes] and labels: of the test split, where given. drop: dotted keys that the
-    config.yaml of an older version lacks.
+    logits [n, classes] and labels: of the test split, where given.
     """
     cfg = resolved(overrides)
     names = class_names(cfg)
@@ -71,7 +69,7 @@ def make(
     if logits is not None:
         made["test"] = logits
     folder.mkdir(parents=True, exist_ok=True)
-    _config(folder, cfg, drop)
+    _config(folder, cfg)
     _json(folder / "data.json", {"md5": md5, "official": official, **_data(cfg, split_labels)})
     _json(folder / "model.json", {"weights": cfg.backbone.weights, "trunk_sha256": trunk})
     _json(
@@ -82,7 +80,7 @@ def make(
     _csv(folder / "history.csv", HISTORY, rows)
     _predictions(folder / "predictions.csv", split_labels, made)
     metrics = {"run": folder.name, **_metrics(cfg, split_labels, made)}
-    _json(folder / "metrics.json", {"format": artifacts.FORMAT, **metrics})
+    _json(folder / "metrics.json", {"format": reader.FORMAT, **metrics})
     return folder
 
 
@@ -121,20 +119,20 @@ def _predictions(path: Path, labels: dict[str, np.ndarray], made: dict[str, np.n
 def _metrics(
     cfg: Config, labels: dict[str, np.ndarray], made: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    names, positive = class_names(cfg), cfg.dataset.positive_label
-    classes: dict[str, Any] = {"classes": list(names)}
-    if positive is not None:
-        classes = {
-            "positive_class": {"label": positive, "name": names[positive]},
-            "negative_class": {"label": 1 - positive, "name": names[1 - positive]},
-        }
+    names = class_names(cfg)
     estimates = tasks.evaluate(
-        cfg.dataset, logits=made, labels=labels, class_names=names, seed=0, n_resamples=100
+        tasks.of(cfg.dataset.task),
+        logits=made,
+        labels=labels,
+        class_names=names,
+        positive=cfg.dataset.positive_label,
+        seed=0,
+        n_resamples=100,
     )
     return {
-        "caveats": [], "dataset": cfg.dataset.name, "task": cfg.dataset.task, "size": cfg.size,
-        "balanced": cfg.balanced, "backbone": cfg.backbone.name, "unfreeze": cfg.unfreeze,
-        "seed": cfg.seed, "epochs": 2.0, "trained_parameters": 1, "parameters": 2, **classes,
+        "caveats": [], **reader.described(cfg), **reader.classes(cfg, names),
+        "epochs": 2.0, "trained_parameters": 1, "parameters": 2,
+        "evaluation": config.evaluation(cfg),
         "n": {s: len(y) for s, y in labels.items()},
         "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
     }  # fmt: skip
@@ -143,17 +141,11 @@ def _metrics(
 def edit(path: Path, **changes: Any) -> None:
     """Change values of a JSON file, by key; a value of None drops the key."""
     values = json.loads(path.read_text()) | changes
-    _json(path, {k: v for k, v in values.items() if v is not None})
+    _json(path, {k: v for k, v in values.items() if changes.get(k, ...) is not None})
 
 
-def _config(folder: Path, cfg: Config, drop: Sequence[str]) -> None:
+def _config(folder: Path, cfg: Config) -> None:
     values = cfg.model_dump(mode="json")
-    for path in drop:
-        *parents, last = path.split(".")
-        node = values
-        for parent in parents:
-            node = node[parent]
-        del node[last]
     (folder / "config.yaml").write_text("# a run\n" + yaml.safe_dump(values, sort_keys=False))
 
 

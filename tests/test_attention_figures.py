@@ -7,11 +7,13 @@ from itertools import combinations
 import matplotlib.image
 import numpy as np
 import pytest
+from figure_checks import assert_legible, assert_small_text_is_legible, rendered
 from transformers import BeitImageProcessorPil
 
 from beitmed.data import pixels
 from beitmed.plots import attention_maps
 from beitmed.plots.attention_maps import Explained
+from beitmed.plots.page import FULL_WIDTH, WIDTH, write
 
 LONG = "a class with $quite$ a long name_{indeed} & <more>"
 
@@ -38,51 +40,32 @@ def explained(n=3, count=16, side=14, names=("malignant", "normal, benign"), **c
     return Explained(**{**values, **changes})
 
 
-def figure_of(monkeypatch, draw):
-    seen = []
-    monkeypatch.setattr(attention_maps, "write", lambda figure, stem: seen.append(figure))
-    draw()
-    seen[0].draw_without_rendering()
-    return seen[0]
-
-
-def drawings(n, **changes):
-    e = explained(n, **changes)
-    yield lambda: attention_maps.overview(None, e)
-    yield lambda: attention_maps.one_image(None, e, n - 1)
-
-
+@pytest.mark.parametrize("width", [FULL_WIDTH, WIDTH])
 @pytest.mark.parametrize(
     "changes",
     [{}, {"n": 1, "count": 4, "side": 7}, {"n": 6, "count": 12, "names": (LONG, LONG + LONG)},
      {"n": 2, "rows": "cls", "layer": 3, "chosen": "the 2 errors that the run was most sure of"}],
 )  # fmt: skip
-def test_nothing_overlaps_or_leaves_the_page(monkeypatch, changes):
-    changes = {"n": 3, **changes}
-    for draw in drawings(**changes):
-        figure = figure_of(monkeypatch, draw)
-        texts = [t for t in figure.texts if t.get_text()]
-        for axes in figure.axes:
-            low, high = axes.get_xlim()
-            ticks = axes.xaxis.get_major_ticks() if axes.axison else []
-            texts += [t.label1 for t in ticks if low <= t.get_loc() <= high]
-            texts += [axes.xaxis.label] if axes.xaxis.label.get_text() else []
-        boxes = [(t.get_text(), t.get_window_extent()) for t in texts]
-        assert len(boxes) > 8
-        boxes += [("axes", axes.get_window_extent()) for axes in figure.axes]
-        page = figure.bbox
-        for text, box in boxes:
-            assert page.x0 - 1 <= box.x0 and box.x1 <= page.x1 + 1, text
-            assert page.y0 - 1 <= box.y0 and box.y1 <= page.y1 + 1, text
+def test_nothing_overlaps_or_leaves_the_page(changes, width):
+    e = explained(**{"n": 3, **changes})
+    for figure in (
+        attention_maps.overview(e, width=width),
+        attention_maps.one_image(e, len(e.indices) - 1, width=width),
+    ):
+        rendered(figure)
+        assert_legible(figure)
+        assert_small_text_is_legible(figure)
+        boxes = [("axes", axes.get_window_extent()) for axes in figure.axes]
+        boxes += [(text.get_text(), text.get_window_extent()) for text in figure.texts]
         for (one, a), (other, b) in combinations(boxes, 2):
             wide = min(a.x1, b.x1) - max(a.x0, b.x0)
             high = min(a.y1, b.y1) - max(a.y0, b.y0)
             assert wide <= 1 or high <= 1, (one, other)
 
 
-def test_each_head_is_drawn_where_its_number_stands(monkeypatch):
+def test_each_head_is_drawn_where_its_number_stands():
     e = explained(2)
-    figure = figure_of(monkeypatch, lambda: attention_maps.one_image(None, e, 1))
+    figure = attention_maps.one_image(e, 1)
     drawn = [axes.images for axes in figure.axes if axes.images and not axes.axison]
     assert [len(images) for images in drawn] == [1] + [2] * 18  # image; mean, rollout, 16 heads
     for images, shares in zip(drawn[1:], [e.mean[1], e.rollout[1], *e.heads[1]], strict=True):
@@ -95,11 +78,11 @@ def test_each_head_is_drawn_where_its_number_stands(monkeypatch):
     assert len(scales) == 1 and scales.pop()[0] == 0
 
 
-def test_a_nearly_uniform_map_is_not_stretched(monkeypatch):
+def test_a_nearly_uniform_map_is_not_stretched():
     rng = np.random.default_rng(0)
     flat = rng.dirichlet(np.full(50, 1e4), size=(1, 4))
     e = explained(1, 4, 7, heads=flat, rollout=flat[:, 0])
-    figure = figure_of(monkeypatch, lambda: attention_maps.overview(None, e))
+    figure = attention_maps.overview(e)
     overlay = figure.axes[1].images[1]
     assert (overlay.norm.vmin, overlay.norm.vmax) == pytest.approx((0, 4))  # twice the even spread
     assert figure.axes[1].collections[0].get_segments() == []  # and nothing is outlined
@@ -120,17 +103,17 @@ def test_the_outline_encloses_what_stands_out():
 
 def test_shown_in_the_files(tmp_path):
     e = explained(2, names=("a $b$", "c"))
-    png, svg = attention_maps.overview(tmp_path / "a.b", e)
+    png, svg = write(attention_maps.overview(e), tmp_path / "a.b")
     assert (png.name, svg.name) == ("a.b.png", "a.b.svg")
     assert matplotlib.image.imread(png).shape[1] == round(6.9 * 200)
     text = svg.read_text().replace("\n", " ")
     assert "a $b$" in text and "Attention is not attribution" in text
-    again = attention_maps.overview(tmp_path / "again", e)
+    again = write(attention_maps.overview(e), tmp_path / "again")
     assert [p.read_bytes() for p in again] == [png.read_bytes(), svg.read_bytes()]
 
 
 @pytest.mark.parametrize(("crop", "share"), [(None, 1.0), (56, 0.5), (84, 0.75)])
-def test_maps_cover_what_the_processor_lets_through(crop, share, monkeypatch):
+def test_maps_cover_what_the_processor_lets_through(crop, share):
     more = {} if crop is None else {
         "do_center_crop": True, "crop_size": {"height": crop, "width": crop}
     }  # fmt: skip
@@ -143,6 +126,6 @@ def test_maps_cover_what_the_processor_lets_through(crop, share, monkeypatch):
     [item] = pixels.PixelDataset(image[None], np.array([0]), processor).batch(0, 1)
     assert (item == item.max()).all()  # just the white part passes
     e = explained(1, covered=covered)
-    figure = figure_of(monkeypatch, lambda: attention_maps.overview(None, e))
+    figure = attention_maps.overview(e)
     left, right, bottom, top = figure.axes[1].images[1].get_extent()
     assert (left * 112, top * 112, right * 112, bottom * 112) == (rim, rim, 112 - rim, 112 - rim)

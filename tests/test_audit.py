@@ -41,7 +41,8 @@ def test_what_is_planted_is_written_and_strict_says_so(planted, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     folder = tmp_path / "outputs" / "audit" / "breast_28"
     assert {p.name for p in folder.iterdir()} == {
-        "audit.json", "audit.csv", "pairs.png", "pairs.svg",
+        "audit.json", "audit.csv", "pairs.png", "pairs.svg", "pairs-column.png",
+        "pairs-column.svg",
     }  # fmt: skip
     with (folder / "audit.csv").open(newline="") as f:
         rows = [tuple(row.values())[:7] for row in csv.DictReader(f)]

@@ -25,7 +25,7 @@ from scipy.special import log_softmax
 from beitmed import config, data, pipeline
 from beitmed.errors import UserError
 from beitmed.methods import autogluon, autogluon_worker
-from beitmed.report import baseline_rows
+from beitmed.report.content import baselines
 from beitmed.runs import finished
 
 SMALL = ("dataset=phantom", "data.limit=12", "evaluate.n_resamples=100", "method=autogluon")
@@ -117,10 +117,10 @@ def test_a_run_is_that_of_the_other_process(python, tmp_path, caplog):
     assert (said["parameters"], said["trained_parameters"]) == (7, 5)
     assert not (run / "autogluon").exists()
     [one] = finished.find([tmp_path / "outputs"])[0]
-    assert baseline_rows.departures(one)[0].startswith("AutoGluon MultiModal for 9 s stands in")
+    assert baselines.departures(one)[0].startswith("AutoGluon MultiModal for 9 s stands in")
     for title in ("AutoKeras", "Google AutoML Vision"):
-        assert baseline_rows.is_counterpart({"method": title, "size": "28"}, one)
-    assert not baseline_rows.is_counterpart({"method": "auto-sklearn", "size": "28"}, one)
+        assert baselines.is_counterpart({"method": title, "size": "28"}, one)
+    assert not baselines.is_counterpart({"method": "auto-sklearn", "size": "28"}, one)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from beitmed.runs.artifacts import read_config
 from conftest import medmnist_arrays, resolve
 from safetensors.numpy import load_file
 from scipy.special import expit, softmax
@@ -25,10 +26,9 @@ from beitmed.config.method import NAMES
 from beitmed.errors import UserError
 from beitmed.explain import explanation
 from beitmed.methods import neighbors
-from beitmed.report import baseline_rows, published, variants
+from beitmed.report.content import baselines, published, variants
 from beitmed.report.document import Interval
 from beitmed.runs import finished
-from beitmed.runs.artifacts import read_config
 
 EVERY = {
     "config.yaml", "data.json", "environment.json", "history.csv", "metrics.json", "model.json",
@@ -203,10 +203,10 @@ def test_a_baseline_stands_in_a_report_beside_a_backbone(runs):
         "ResNet-18 (28)", "FLAML on pixels (28)",
     }  # fmt: skip
     by_name = {variants.method(run): run for run in found}
-    said = baseline_rows.departures(by_name["resnet18"])
+    said = baselines.departures(by_name["resnet18"])
     assert "method.epochs=2 (published: 100)" in said
     assert not any("learning_rate" in part for part in said)
-    assert baseline_rows.departures(by_name["majority"]) == []
+    assert baselines.departures(by_name["majority"]) == []
 
 
 def test_a_measured_baseline_stands_above_what_was_published_of_it(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -124,11 +125,11 @@ def test_the_command_says_it_with_exit_code_2_and_without_a_traceback(tmp_path, 
 
 def test_a_wrong_configuration_is_found_before_torch_is_imported(tmp_path):
     probe = (
-        "import sys; from beitmed.commands import cli, train; code = cli.guarded(train._train);"
-        "assert code == 2, code; print('torch' in sys.modules, 'transformers' in sys.modules)"
+        "import sys; from beitmed.commands import train\n"
+        "try: train.main()\n"
+        "except SystemExit as e: assert e.code == 2, e.code\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, "-c", probe, "train.epochs=three"],
         cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
@@ -136,18 +137,27 @@ def test_a_wrong_configuration_is_found_before_torch_is_imported(tmp_path):
     assert done.stdout.split() == ["False", "False"]
 
 
-def test_a_runs_name_follows_from_what_it_is_and_not_from_where_it_stands():
-    base = resolve("dataset=breast")
-    name = config.run_name(base)
-    assert name.startswith("breast_28_full_beit_large_top5_seed42_")
-    same = resolve("dataset=breast", "data.root=/elsewhere", "output_dir=x", "device=cpu",
-                   "export=true", "train.eval_batch_size=1")  # fmt: skip
-    assert config.run_name(same) == name
-    for other in ("seed=1", "size=64", "balanced=true", "unfreeze=all", "trunk_mode=train",
-                  "train.epochs=6", "precision=bf16", "data.limit=3", "backbone.revision=x",
-                  "evaluate.n_resamples=100"):  # fmt: skip
-        assert config.run_name(resolve("dataset=breast", other)) != name
-    assert config.run_name(resolve("name=mine")) == "mine"
+def test_a_yaml_file_of_ones_own_that_is_broken_is_named(tmp_path):
+    (tmp_path / "own" / "dataset").mkdir(parents=True)
+    (tmp_path / "own" / "dataset" / "mine.yaml").write_text("name: [mine\n")
+    done = beitmed("--config-dir", "own", "dataset=mine", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "mine.yaml" in done.stderr and "cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
+def test_a_broken_brace_is_told_with_its_key(tmp_path, sweep):
+    done = beitmed(*sweep, "train={epochs: 3", cwd=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "beitmed: train: 'train={epochs: 3' cannot be read" in done.stderr
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for arguments in ([], ["-m", "seed=1,2"]):
+        done = beitmed(*arguments, "output_dir=file/outputs", cwd=tmp_path)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        assert "file/outputs: cannot be written" in done.stderr
 
 
 def test_the_configuration_folder_is_the_repositorys_or_the_wheels():

@@ -7,25 +7,21 @@ A few commands are run on one finished run, which is made by the command of `doc
 from __future__ import annotations
 
 import csv
-import inspect
 import itertools
+import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import FAST, REPOSITORY, beitmed, resolve
-from hydra import compose, initialize_config_dir
 from scipy.stats import norm
 
 from beitmed import config
-from beitmed.commands import cache, cli, front
-from beitmed.commands import report as report_command
-from beitmed.config import Config
-from beitmed.errors import UserError
-from beitmed.explain.explanation import Choice
+from beitmed.commands import arguments as parser
+from beitmed.commands import cache, explain, front, jobs, report
+from beitmed.commands.arguments import SWITCH, Key
 from beitmed.storage.store import Store
 
 PAGES = {
@@ -53,13 +49,14 @@ INLINE = [
     if code.startswith(_OURS)
 ]
 COMMANDS = list(dict.fromkeys([*SHOWN, *INLINE]))
-# Options of the commands besides the keys of a configuration.
-OPTIONS = {
-    "evaluate": set(),
-    "report": {"to", "data.root", "images", "attention"},
-    "audit": {"strict"},
-    "explain": {*inspect.signature(Choice).parameters, "output_dir"},
-    "cache": {"prune"},
+config.register_resolvers()
+#: The keys of each command that takes no configuration's, or takes others besides.
+KEYS = {
+    "evaluate": {},
+    "report": report.KEYS,
+    "audit": {"strict": Key("", None, SWITCH)},
+    "explain": explain.KEYS,
+    "cache": cache.KEYS,
 }
 
 
@@ -75,24 +72,6 @@ def words_of(command: str) -> tuple[str, list[str]]:
         module = rest[1].removeprefix("beitmed.")
         return {"features": "cache"}.get(module, module), rest[2:]
     return (rest[0], rest[1:])
-
-
-def jobs(arguments: list[str]) -> Iterator[tuple[Config, list[str]]]:
-    """Each run that `beitmed train` would do, with the arguments of it alone."""
-    arguments = [a for a in arguments if a not in ("-m", "--cfg", "job")]
-    config.register_resolvers()
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        experiment = [a for a in arguments if a.startswith("experiment=")]
-        params = compose("config", experiment, return_hydra_config=True).hydra.sweeper.params
-    given = {a.partition("=")[0] for a in arguments}
-    swept = [f"{key}={value}" for key, value in (params or {}).items() if key not in given]
-    several = [a for a in arguments + swept if "," in a and not re.search(r"[\[{]", a)]
-    alone = [a for a in arguments + swept if a not in several]
-    choices = [[f"{a.partition('=')[0]}={v}" for v in a.partition("=")[2].split(",")]
-               for a in several]  # fmt: skip
-    for choice in itertools.product(*choices):
-        [cfg] = cli.configurations([*alone, *choice])
-        yield cfg, [*alone, *choice]
 
 
 def product(pattern: str, **choices: list) -> set[str]:
@@ -190,36 +169,21 @@ def test_every_page_uses_commands_that_are_known():
 @pytest.mark.parametrize("command", [c for c in COMMANDS if words_of(c)[0] == "train"])
 def test_a_command_trains_the_runs_that_it_should(command, own, monkeypatch):
     monkeypatch.chdir(own)
-    names, ignored = set(), []
-    for cfg, given in jobs(words_of(command)[1]):
-        names.add(config.run_name(cfg).rpartition("_")[0])
-        ignored.append({a for a in given if _refused(cfg, a)})
+    planned = jobs.of([a for a in words_of(command)[1] if a not in ("--cfg", "job")])
+    config.check_read(planned.configurations, planned.overrides)
+    assert len(planned.configurations) == len(planned.found)
+    names = {config.run_name(cfg).rpartition("_")[0] for cfg in planned.configurations}
     assert names == RUNS.get(command, names)
-    assert set.intersection(*ignored) == set(), "no run of the command reads these"
 
 
-def _refused(cfg: Config, override: str) -> bool:
-    try:
-        config.check_given(cfg, [override])
-    except UserError:
-        return True
-    return False
-
-
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if words_of(c)[0] in ("prepare", *OPTIONS)]
-)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if words_of(c)[0] in ("prepare", *KEYS)])
 def test_the_keys_of_other_commands_exist(command, own, monkeypatch):
     monkeypatch.chdir(own)
     name, arguments = words_of(command)
-    known = OPTIONS.get(name, set())
-    keys = [a for a in arguments if "=" in a and a.partition("=")[0] not in known]
-    assert cli.configurations(keys)
-    if name == "report":
-        assert report_command.options(arguments or ["outputs"]).paths
-    if name == "cache":
-        rules = [a.removeprefix("prune=") for a in arguments if a.startswith("prune=")]
-        assert [cache._chosen([], rule) for rule in rules] == [[] for _ in rules]
+    given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ("report", "cache"))
+    assert jobs.configurations(given.others)
+    if (rule := given.values.get("prune")) is not None:
+        assert cache._chosen([], rule) == []
 
 
 def test_the_options_of_the_benchmark_exist():
@@ -232,6 +196,13 @@ def test_the_options_of_the_benchmark_exist():
 def test_what_stands_in_the_run_of_the_extension(finished):
     metrics = (finished / "outputs" / "my-run" / "metrics.json").read_text()
     assert '"youden"' in metrics
+
+
+def test_the_evaluation_of_the_readme(finished):
+    done = beitmed("outputs/my-run", "dataset.positive_label=0", cwd=finished, module="evaluate")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((finished / "outputs" / "my-run" / "metrics.json").read_text())
+    assert metrics["positive_class"]["label"] == 0
 
 
 def test_the_report_of_the_readme(finished):
@@ -280,7 +251,7 @@ def test_the_quickstarts_settings_apply_only_without_arguments(told):
     assert _script(told, "scripts/quickstart.sh") == [*start, "experiment=quickstart"]
     papers = ["dataset=breast", "size=28", "balanced=true"]
     assert _script(told, "scripts/quickstart.sh", *papers) == [*start, *papers]
-    [(cfg, _)] = jobs(papers)
+    [cfg] = jobs.configurations(papers)
     assert (cfg.backbone.name, cfg.train.learning_rate) == ("beit_large", 3e-4)
 
 
@@ -428,7 +399,7 @@ def test_the_settings_and_their_values_exist():
 
 def test_settings_that_are_mentioned_exist():
     """Every `key=value` or `group.key` of a known group, wherever it stands."""
-    own = {key for keys in OPTIONS.values() for key in keys} | {"experiment", "HF_HUB_OFFLINE"}
+    own = {key for keys in KEYS.values() for key in keys} | {"experiment", "HF_HUB_OFFLINE"}
     methods = {p.stem for p in (config.conf_dir() / "method").glob("*.yaml")}
     known = [resolve("dataset=folder").model_dump()]
     known += [resolve(f"method={m}").model_dump() for m in sorted(methods)]
@@ -436,8 +407,7 @@ def test_settings_that_are_mentioned_exist():
     mentioned |= set(
         re.findall(r"`((?:cache|data|train|evaluate|lora)\.(?!json|py)[a-z_]+)`", EVERYTHING)
     )
-    coming = {"cache.depths"}
-    assert {k for k in mentioned - own if not any(_has(v, k) for v in known)} <= coming
+    assert {k for k in mentioned - own if not any(_has(v, k) for v in known)} == set()
 
 
 def _has(values: dict, key: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,10 @@ from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
 from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
+from beitmed.report.content import attention_maps as report_attention
+from beitmed.report.content import variants
 from beitmed.runs import artifacts
+from beitmed.runs import finished as finished_runs
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def test_the_command_writes_what_it_says(finished, tmp_path):
     assert done.returncode == 0, done.stderr
     out = finished / "attention"
     stems = ("overview_test_layer7_patches", "test00009_layer7_patches")
-    figures = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+    figures = {f"{s}{w}.{kind}" for s in stems for w in ("", "-column") for kind in ("png", "svg")}
     assert {p.name for p in out.iterdir()} == {"attention.json", "attention.npz", *figures}
     said = json.loads((out / "attention.json").read_text())
     assert said["caption"] in done.stdout and f"figures: {out}" in done.stdout
@@ -170,9 +174,16 @@ def test_each_takes_the_first_of_each_class(finished, split):
 
 
 def test_a_report_draws_one_figure_under_a_name_of_its_own(finished, tmp_path):
-    caption = explanation.figure(finished, tmp_path / "fig4", Choice(images="0,1"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["fig4.png", "fig4.svg"]
-    assert "of the test split (named by index)" in caption
+    [test_set], _ = variants.group([finished_runs.read(finished)])
+    section = report_attention.section(test_set, tmp_path, None)
+    stems = ("attention-phantom", "attention-phantom-column")
+    files = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
+    assert {p.name for p in tmp_path.iterdir()} == files
+    [figure] = section.figures
+    assert "of the test split (the first 2 of each class)" in figure.notes[0]
+    # The command works where the report was made.
+    command_line = re.search("`beitmed explain (.*)`", figure.notes[1])[1]
+    assert (Path.cwd() / command_line).samefile(finished)
 
 
 def test_logits_that_are_not_the_runs_are_told(run, caplog):

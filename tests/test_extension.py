@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, hamming_loss
 
 from beitmed import config, data, pipeline, tasks
 from beitmed.errors import UserError
-from beitmed.report import published, sections, variants
+from beitmed.report.content import contents, published, variants
 from beitmed.runs import artifacts, finished, record
 from beitmed.tasks import own_metrics
 
@@ -200,7 +200,7 @@ def test_the_rows_are_those_that_the_strategy_drew(extended):
 
 def test_it_all_stands_in_a_report(extended, tmp_path):
     runs = list(runs_of(extended[0]).values())
-    document = sections.build(runs, [], tmp_path, None, images=False, attention=False)
+    document = contents.build(runs, [], tmp_path, None, images=False, attention=False)
     tables = {t.id: t for section in document.sections for t in section.tables}
     names = {str(row[0]) for row in tables["variants-mine"].rows}
     assert names == {"vit_mine top 1 (28) balanced by drawn",
@@ -351,8 +351,9 @@ def test_the_interval_is_that_of_the_packages_own_metric(name):
     member = y if y.ndim == 2 else y[:, None] == np.arange(classes)
     logits = rng.normal(size=(120, classes)) + member - (y.ndim == 2) / 2
     found = tasks.evaluate(
-        dataset, logits={"val": logits, "test": logits},
+        tasks.of(dataset.task), logits={"val": logits, "test": logits},
         labels={"train": y, "val": y, "test": y}, class_names=tuple("abcdefghijklmn"[:classes]),
+        positive=dataset.positive_label,
         seed=5, n_resamples=2000, own={"own": TASKS[name][1]},
     )  # fmt: skip
     *names, last = found
@@ -439,7 +440,7 @@ def test_oversampled_and_undersampled_runs_are_two_variants_and_a_departure(tmp_
     [
         ({"flag": "nowhere", "classes": None}, "or, for a file of your own of MedMNIST's form"),
         ({"flag": "breastmnist"}, "whose classes MedMNIST names"),
-        ({"classes": ["a", "b", "c"]}, "two for a binary task"),
+        ({"classes": ["a", "b", "c"]}, "a binary task needs 2"),
         ({"classes": ["a", "a"]}, "a name of its own for each label"),
         ({"flag": "absent"}, "absent.npz: no such file. Put the dataset's file there"),
         ({"task": "multiclass", "positive_label": None, "classes": list("abc")},

@@ -23,7 +23,7 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import backbone
 from beitmed.data.pixels import PixelDataset, to_rgb
 from beitmed.errors import UserError
-from beitmed.trunk_cache import trunk_features
+from beitmed.trunk_cache import features, keys
 
 LAYERS, SIDE = 3, 32
 DEPTHS = [*range(LAYERS + 1), "all"]
@@ -279,8 +279,8 @@ def test_features_on_disk_are_those_of_the_live_trunk(name, unfreeze, checkpoint
     pixels = PixelDataset(loaded.val.images, loaded.val.labels, processor)
     batch = torch.stack([pixels[i]["pixel_values"] for i in range(len(pixels))])
     for _ in range(2):  # filled, then found
-        cached = trunk_features.prepare(cfg, loaded)
-        rows = torch.from_numpy(cached.entries["val"].open()[0 : len(pixels)])
+        cached = features.prepare(cfg, loaded)
+        rows = torch.from_numpy(cached.rows["val"][0 : len(pixels)])
         with torch.no_grad():
             torch.testing.assert_close(rows, live.trunk(batch), atol=1e-6, rtol=1e-6)
             ours = cached.network.eval()(features=rows)["logits"]
@@ -370,8 +370,8 @@ def test_images_of_another_size_than_the_position_embeddings(name, checkpoints, 
     x = torch.randn(2, 3, SIDE, SIDE)
     with torch.no_grad():
         assert torch.equal(network(x)["logits"], loaded(pixel_values=x).logits)
-        keys = trunk_features._Keys(config.with_backbone(cfg, backbone), data.load(cfg))
-        assert keys.shape(data.load(cfg).val)[1:] == network.trunk(x).shape[1:]
+        names = keys.Keys(config.with_backbone(cfg, backbone), data.load(cfg))
+        assert names.target("val").shape[1:] == network.trunk(x).shape[1:]
 
 
 def test_a_family_that_is_not_known_is_named_with_those_that_are(tmp_path, checkpoints):

@@ -145,7 +145,7 @@ import sys
 from conftest import resolve
 from beitmed.data import Split, medmnist_files
 from beitmed.runs import environment
-from beitmed.trunk_cache import trunk_features
+from beitmed.trunk_cache import keys
 
 medmnist_files.info("tissuemnist")  # imports torch
 before = environment.peak_memory()
@@ -154,7 +154,7 @@ for folder in sys.argv[1:]:
                   f"cache.root={folder}/cache")
     file = medmnist_files.locate("tissuemnist", 28, cfg.data)
     for images, labels in medmnist_files.read(file, cfg.cache).values():
-        trunk_features._digest(Split(images, labels))  # every image
+        keys.digest(Split(images, labels))  # every image
 print(environment.peak_memory() - before)
 """
 

@@ -16,9 +16,11 @@ from sklearn import metrics as sk
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from beitmed.statistics import calibration, intervals
-from beitmed.statistics.estimates import Metric, Scored
-from beitmed.tasks import binary
-from beitmed.tasks.binary import METRICS, Estimate, accuracy, auc, evaluate, margin
+from beitmed.statistics.estimates import Estimate
+from beitmed.tasks import measures
+from beitmed.tasks.binary import METRICS, accuracy, auc, evaluate, margin
+from beitmed.tasks.metric import Metric
+from beitmed.tasks.scored import Scored
 
 BOOTSTRAPPED = [name for name, metric in METRICS.items() if metric.kind == "bootstrap"]
 NEEDS_VAL = [name for name, metric in METRICS.items() if metric.rule != "argmax"]
@@ -228,7 +230,7 @@ def test_ece_agrees_with_a_loop_over_bins():
         inside = (p * 15 >= k) & ((p * 15 < k + 1) | (k == 14))
         if inside.any():
             expected += inside.mean() * abs(y[inside].mean() - p[inside].mean())
-    assert binary.ece(p, y[None, :])[0] == pytest.approx(expected, rel=1e-12)
+    assert measures.ece(p, y[None, :])[0] == pytest.approx(expected, rel=1e-12)
     assert expected > 0.1
 
 
@@ -745,7 +747,9 @@ def test_swapping_the_positive_class_swaps_the_rates():
 
 
 def test_one_entry_adds_a_metric(monkeypatch):
-    errors = Metric(lambda s: (int((s.y != s.predicted).sum()), s.y.size), "proportion")
+    errors = Metric(
+        lambda s: (int((s.y != s.predicted).sum()), s.y.size), "proportion", "Error", "lower", ""
+    )
     monkeypatch.setitem(METRICS, "error", errors)
     result = run()
     assert result["error"].value == pytest.approx(1 - result["accuracy"].value)

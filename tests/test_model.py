@@ -104,8 +104,9 @@ def test_from_features_without_its_trunk_it_is_the_same_network(flags, unfreeze,
     with torch.no_grad():
         whole = network(**batch)
         features = network.trunk(batch["pixel_values"])
-        below = network.model.beit.embeddings(batch["pixel_values"])
-        assert torch.equal(network.trunk_from(0, below), features)
+        assert torch.equal(
+            network.below(batch["pixel_values"], [network.first_trained])[0], features
+        )
     assert features.dim() == (2 if unfreeze == 0 else 3)
     facts = network.count(), network.trunk_fingerprint(), saved(network, tmp_path)
     (tmp_path / "top").write_bytes(network.top_snapshot())

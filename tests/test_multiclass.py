@@ -9,7 +9,8 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from beitmed.statistics import intervals, resampling, seeds
-from beitmed.tasks import binary, multiclass
+from beitmed.tasks import binary, confusion_tables, multiclass
+from beitmed.tasks import ordinal as ordinal_task
 
 
 def draw(n=300, classes=5, *, seed=0, ties=False):
@@ -25,8 +26,8 @@ def draw(n=300, classes=5, *, seed=0, ties=False):
 def evaluate(labels, logits, *, ordinal=True, n_resamples=200, seed=0):
     names = tuple(f"class {i}" for i in range(logits.shape[1]))
     return multiclass.evaluate(
-        test_logits=logits, test_labels=labels, class_names=names, ordinal=ordinal, seed=seed,
-        n_resamples=n_resamples,
+        test_logits=logits, test_labels=labels, class_names=names, seed=seed,
+        n_resamples=n_resamples, metrics=(ordinal_task if ordinal else multiclass).TASK.metrics,
     )  # fmt: skip
 
 
@@ -102,7 +103,7 @@ def test_values_agree_with_scikit_learn(ties):
     gaps = [abs((right - confidence)[bins == b].sum()) for b in range(15)]
     assert got["ece"].value == pytest.approx(sum(gaps) / 300, abs=1e-12)
     assert got["ece"].ci_low is None and got["ece_if_calibrated"].ci_low is not None
-    assert set(evaluate(labels, logits, ordinal=False)) == set(got) - set(multiclass.OF_GRADES)
+    assert set(evaluate(labels, logits, ordinal=False)) == set(got) - set(ordinal_task.GRADES)
 
 
 def test_a_class_without_a_test_case_is_undefined_and_named():
@@ -149,17 +150,17 @@ def test_limits_of_a_table_are_those_of_resampled_cases():
     cells = np.eye(16)[labels * 4 + predicted]
 
     def kappa_of_weights(weights):
-        return multiclass._kappa((weights @ cells).reshape(-1, 4, 4))
+        return confusion_tables.kappa((weights @ cells).reshape(-1, 4, 4))
 
     # `intervals.bca` knows two strata: give it the tables of two classes and compare there.
     two = labels < 2
     y = labels[two] == 1
     expected = intervals.bca(
-        {"kappa": lambda w: multiclass._kappa((w @ cells[two]).reshape(-1, 4, 4))},
+        {"kappa": lambda w: confusion_tables.kappa((w @ cells[two]).reshape(-1, 4, 4))},
         y, seed=1, n_resamples=20_000,
     )["kappa"]  # fmt: skip
     table = cells[two].sum(axis=0).reshape(4, 4).astype(int)
-    [got] = resampling.table_limits([multiclass._kappa], table, seed=2, n_resamples=20_000)
+    [got] = resampling.table_limits([confusion_tables.kappa], table, seed=2, n_resamples=20_000)
     assert got == pytest.approx(expected, abs=0.04 * (expected[1] - expected[0]))
     assert kappa_of_weights(np.ones((1, 200)))[0] == evaluate(labels, logits)["kappa"].value
 

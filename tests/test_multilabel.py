@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 
 from beitmed.statistics import intervals, resampling
 from beitmed.tasks import multilabel
+from beitmed.tasks.average_precision import AveragePrecision
 
 TASK = "multi-label, binary-class"
 
@@ -69,7 +70,7 @@ def test_values_agree_with_scikit_learn(ties):
 def test_weights_count_like_repeated_cases(ties):
     rng = np.random.default_rng(4)
     y, logits = draw(60, 3, ties=ties)
-    function = multilabel._AveragePrecision(y == 1, logits)
+    function = AveragePrecision(y == 1, logits)
     weights = rng.integers(0, 3, (60, 20))
     for got, w in zip(function(weights.astype(np.float32)), weights.T, strict=True):
         again = [np.repeat(a, w, axis=0) for a in (y, logits)]

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import run_folders
 
-from beitmed.report import conclusions, variants
-from beitmed.report import evidence as evidence_module
-from beitmed.report.evidence import Evidence
+from beitmed.report.content import conclusions, variants
+from beitmed.report.content import evidence as evidence_module
+from beitmed.report.content.evidence import Evidence
 from beitmed.runs import finished
 
 TINY = "backbone=beit_tiny"

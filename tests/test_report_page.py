@@ -21,8 +21,9 @@ from report_example import HOSTILE
 from scipy.special import expit
 from sklearn import metrics as reference
 
-from beitmed.report import page, write
 from beitmed.report.document import Cell, Column, Curve, Document, Interval, Section, Table, plain
+from beitmed.report.render import folder as report_folder
+from beitmed.report.render import page
 from beitmed.statistics import calibration, intervals
 
 FLAGS = (
@@ -36,8 +37,8 @@ FLAGS = (
 
 
 def make(to: Path, document: Document | None = None, extra: tuple[Curve, ...] = ()) -> Path:
-    with write.replacing(to) as folder:
-        write.write(document or report_example.document(folder, extra), folder)
+    with report_folder.replacing(to) as folder:
+        report_folder.write(document or report_example.document(folder, extra), folder)
     return to / "report.html"
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import run_folders
-
-from beitmed.report import published, sections, variants
-from beitmed.report.document import Interval, Table
-from beitmed.report.evidence import Evidence
-from beitmed.report.variants import letters
-from beitmed.runs import finished
 from beitmed.runs.finished import FinishedRun
+
+from beitmed.report.content import contents, published, variants
+from beitmed.report.content.evidence import Evidence
+from beitmed.report.content.variants import letters
+from beitmed.report.document import Interval, Table
+from beitmed.runs import finished
 
 # The paper's own run, as far as a configuration can say it.
 PAPER = ("trunk_mode=train", "seed=42")
@@ -34,7 +34,7 @@ def make(tmp_path: Path) -> Make:
 
 def table_of(*runs: FinishedRun) -> Table:
     [test_set], _ = variants.group(runs)
-    section = sections._paper(Evidence(test_set))
+    section = contents._paper(Evidence(test_set))
     assert section is not None
     return section.tables[0]
 
@@ -156,7 +156,7 @@ def test_many_classes_have_a_table_of_published_figures_too(make: Make):
 def test_nothing_published_gives_no_table(make: Make):
     run = make("dataset=phantom", "backbone=beit_tiny")
     [test_set], _ = variants.group([run])
-    assert sections._paper(Evidence(test_set)) is None
+    assert contents._paper(Evidence(test_set)) is None
 
 
 def test_anchors_are_of_other_protocols_and_carry_their_spread(make: Make):

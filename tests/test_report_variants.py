@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import run_folders
+from beitmed.runs.finished import FinishedRun
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from beitmed.report import evidence, sections, tables, variants
+from beitmed.report.content import comparison_tables, contents, evidence, variants
 from beitmed.report.document import Interval
 from beitmed.runs import finished
-from beitmed.runs.finished import FinishedRun
 
 TINY = "backbone=beit_tiny"
 
@@ -182,7 +182,7 @@ def test_seeds_are_summarised_and_pairs_tested_as_references_do(runs: Runs):
     assert found.auc[second].sd is None
     [pair] = found.pairs
     assert (pair.first, pair.second) == (first, second)
-    table = tables.variants(found)
+    table = comparison_tables.variants(found)
     assert [row[:3] for row in table.rows] == [[first, 60, 3], [second, 60, 1]]
 
 
@@ -207,7 +207,7 @@ def test_tasks_without_a_positive_class_are_reported(runs: Runs, tmp_path: Path,
     made.append(runs.add("seed=1"))
     folder = tmp_path / "to"
     folder.mkdir()
-    document = sections.build(made, [], folder, None, images=False, attention=False)
+    document = contents.build(made, [], folder, None, images=False, attention=False)
     ids = {table.id for table in document.tables}
     assert {
         f"variants-{dataset}",
@@ -229,5 +229,5 @@ def test_a_test_split_of_one_class_has_no_auc_but_a_report(runs: Runs, tmp_path:
     made = [runs.add(f"seed={s}", f"size={s}", labels=labels) for s in (28, 64)]
     folder = tmp_path / "to"
     folder.mkdir()
-    document = sections.build(made, [], folder, None, images=False, attention=False)
+    document = contents.build(made, [], folder, None, images=False, attention=False)
     assert any("AUC: no pair of variants can be tested" in s for s in document.summary)

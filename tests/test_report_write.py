@@ -23,7 +23,6 @@ from markdown_it import MarkdownIt
 from report_example import HOSTILE
 
 from beitmed.errors import UserError
-from beitmed.report import latex, markdown, write
 from beitmed.report.document import (
     Cell,
     Column,
@@ -35,6 +34,8 @@ from beitmed.report.document import (
     plain,
     text,
 )
+from beitmed.report.render import folder as report_folder
+from beitmed.report.render import latex, markdown, spreadsheet
 
 
 def table(rows: list[list[Cell]], labels: list[str], **kwargs) -> Table:
@@ -47,8 +48,8 @@ def small(title: str = "Report") -> Document:
 
 
 def make(to: Path, document: Document) -> None:
-    with write.replacing(to) as folder:
-        write.write(document, folder)
+    with report_folder.replacing(to) as folder:
+        report_folder.write(document, folder)
 
 
 # --- Cells
@@ -103,7 +104,7 @@ def test_csv_has_full_precision_and_a_column_for_each_limit():
         ],
         ["run", "AUC", "n", "balanced"],
     )
-    frame = pd.read_csv(io.StringIO(write.table_csv(content)), float_precision="round_trip")
+    frame = pd.read_csv(io.StringIO(spreadsheet.table(content)), float_precision="round_trip")
     assert list(frame) == ["run", "AUC", "AUC low", "AUC high", "AUC reason", "n", "balanced"]
     assert frame.loc[0, ["AUC", "AUC low", "AUC high"]].tolist() == [third, 0.1, 0.7]
     assert frame.loc[1, "AUC":"n"].isna().tolist() == [True, True, True, False, True]
@@ -113,7 +114,9 @@ def test_csv_has_full_precision_and_a_column_for_each_limit():
 
 def test_csv_runs_no_formula_and_keeps_numbers():
     cells = ["=cmd()", "+1+1", "-1-1", "@x", " =x", "\t=x", "-0.5", "< 0.001", "-", 'a"b,c']
-    rows = list(csv.reader(io.StringIO(write.table_csv(table([[c] for c in cells], ["=head()"])))))
+    rows = list(
+        csv.reader(io.StringIO(spreadsheet.table(table([[c] for c in cells], ["=head()"]))))
+    )
     assert [row[0] for row in rows] == [
         "'=head()", "'=cmd()", "'+1+1", "'-1-1", "'@x", "' =x", "' =x", "-0.5", "< 0.001", "-",
         'a"b,c',
@@ -122,7 +125,7 @@ def test_csv_runs_no_formula_and_keeps_numbers():
 
 def test_a_table_without_rows_has_a_heading_in_every_format():
     content = table([], ["run", "AUC"])
-    assert write.table_csv(content) == "run,AUC\n"
+    assert spreadsheet.table(content) == "run,AUC\n"
     assert r"run & AUC \\" in latex.table(content)
 
 
@@ -196,8 +199,8 @@ def test_markdown_tables_keep_their_columns():
 
 def test_markdown_refers_to_figures_that_are_there(tmp_path):
     make(tmp_path / "r", Document("t", [], [], []))
-    with write.replacing(tmp_path / "r") as folder:
-        write.write(report_example.document(folder), folder)
+    with report_folder.replacing(tmp_path / "r") as folder:
+        report_folder.write(report_example.document(folder), folder)
     source = (tmp_path / "r" / "report.md").read_text(encoding="utf-8")
     targets = re.findall(r"\]\(<?([^()<>]+)>?\)", source)
     assert len(targets) == 2 * 2 + 2 + 6
@@ -238,8 +241,8 @@ def test_a_failed_report_leaves_the_old_one(tmp_path):
     to = tmp_path / "report"
     make(to, small("First"))
     before = {p: p.read_bytes() for p in to.rglob("*") if p.is_file()}
-    with pytest.raises(ZeroDivisionError), write.replacing(to) as folder:
-        write.write(small("Second"), folder)
+    with pytest.raises(ZeroDivisionError), report_folder.replacing(to) as folder:
+        report_folder.write(small("Second"), folder)
         1 / 0  # noqa: B018
     assert {p: p.read_bytes() for p in to.rglob("*") if p.is_file()} == before
     assert [p.name for p in tmp_path.iterdir()] == ["report"]
@@ -264,7 +267,7 @@ def test_what_is_not_a_report_of_ours_is_left_alone(tmp_path, kind):
     elif kind == "other format":
         (to / "contents.json").write_text(json.dumps({"format": 99, "sha256": {"a": "b"}}))
     files = sorted(to.rglob("*"))
-    with pytest.raises(UserError, match=r"to=\.\.\."), write.replacing(to):
+    with pytest.raises(UserError, match=r"to=\.\.\."), report_folder.replacing(to):
         raise AssertionError("the folder was given")
     assert sorted(to.rglob("*")) == files
     if kind in ("file", "foreign", "added", "changed"):
@@ -275,8 +278,8 @@ def test_what_is_not_a_report_of_ours_is_left_alone(tmp_path, kind):
 def test_a_folder_changed_meanwhile_is_left_alone(tmp_path):
     to = tmp_path / "report"
     make(to, small())
-    with pytest.raises(UserError, match=r"notes\.txt"), write.replacing(to) as folder:
-        write.write(small(), folder)
+    with pytest.raises(UserError, match=r"notes\.txt"), report_folder.replacing(to) as folder:
+        report_folder.write(small(), folder)
         (to / "notes.txt").write_text("mine")
     assert (to / "notes.txt").read_text() == "mine"
 
@@ -302,7 +305,7 @@ def test_a_report_is_put_back_that_a_killed_process_had_moved(tmp_path):
     to = tmp_path / "report"
     make(to, small("First"))
     to.rename(tmp_path / ".report.before")
-    with pytest.raises(ZeroDivisionError), write.replacing(to):
+    with pytest.raises(ZeroDivisionError), report_folder.replacing(to):
         1 / 0  # noqa: B018
     assert "First" in (to / "report.md").read_text()
 
@@ -311,7 +314,7 @@ def test_a_path_below_a_file_is_a_message(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UserError, match=r"file/report.*to=\.\.\."),
-        write.replacing(tmp_path / "file" / "report"),
+        report_folder.replacing(tmp_path / "file" / "report"),
     ):
         pass
 

@@ -21,7 +21,8 @@ def test_b_alone_is_b_after_a_and_a_failing_variant_spares_the_others(tmp_path):
     swept = beitmed(*grid, cwd=tmp_path)
     assert swept.returncode == 1
     assert "2 of the sweep's runs failed" in swept.stdout
-    assert swept.stdout.count("unfreeze=99") >= 2
+    [_, closing] = swept.stdout.split("2 of the sweep's runs failed")
+    assert closing.count("unfreeze: found 99, but beit_tiny has 8 layers; allowed: 0 to 8") == 2
     assert "Traceback" not in swept.stderr + swept.stdout
     assert set(runs(tmp_path)) == {f"phantom_28_full_beit_tiny_top1_seed{s}" for s in (1, 2)}
 
@@ -51,3 +52,15 @@ def test_a_warm_run_leaves_nothing_behind_for_a_cold_one_in_the_same_process(tmp
     assert beitmed(*exact, cwd=alone).returncode == 0
     [path] = alone.glob("outputs/*/predictions.csv")
     assert results(path.parent) == results(tmp_path / "outputs" / path.parent.name)
+
+
+def test_a_key_that_no_run_of_a_sweep_reads_is_refused_before_any_begins(tmp_path):
+    done = beitmed("-m", "method=resnet18", "train.epochs=3", "seed=1,2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "train.epochs=3: found with method=resnet18, which does not read it" in done.stderr
+    assert not list(tmp_path.glob("outputs/[!.]*"))
+
+
+def test_an_experiment_that_is_a_sweep_is_checked_as_one(tmp_path):
+    done = beitmed("experiment=freeze_depth", "method=majority", "train.epochs=3", cwd=tmp_path)
+    assert done.returncode == 2 and "train.epochs=3" in done.stderr

@@ -20,7 +20,7 @@ from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset, to_rgb
 from beitmed.errors import UserError
-from beitmed.trunk_cache import trunk_features
+from beitmed.trunk_cache import features
 
 LAYERS, SIDE, CLASSES = 3, 32, 5
 GEOMETRY = {
@@ -314,9 +314,9 @@ def test_features_on_disk_are_those_of_timm(unfreeze, checkpoint, tmp_path):
     theirs = of_timm()
     theirs.reset_classifier(len(loaded.class_names))
     for _ in range(2):  # filled, then found
-        cached = trunk_features.prepare(cfg, loaded)
+        cached = features.prepare(cfg, loaded)
         with_head(cached.network.model, theirs.head)
-        rows = torch.from_numpy(cached.entries["val"].open()[0 : len(pixels)])
+        rows = torch.from_numpy(cached.rows["val"][0 : len(pixels)])
         with torch.no_grad():
             ours = cached.network.eval()(features=rows)["logits"]
             torch.testing.assert_close(ours, theirs(batch), atol=1e-5, rtol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -9,12 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import FAST, REAL_DATA, beitmed, resolve
+from transformers.models.beit.modeling_beit import BeitLayer
 
-from beitmed import data, pipeline
+from beitmed import config, data, pipeline
+from beitmed.backbones import weights
+from beitmed.backbones.freezing import FreezableBackbone
+from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
 from beitmed.storage.store import Store
-from beitmed.trunk_cache import trunk_features
+from beitmed.trunk_cache import features, keys
+from beitmed.trunk_cache.rows import TrunkRows
 
 
 def run(folder: Path, *overrides: str) -> Path:
@@ -28,7 +35,7 @@ def logits(path: Path) -> np.ndarray:
     return np.array([[float(r["logit_0"]), float(r["logit_1"])] for r in rows])
 
 
-def features(path: Path) -> dict:
+def description(path: Path) -> dict:
     return json.loads((path / "model.json").read_text())["features"]
 
 
@@ -46,7 +53,7 @@ def test_in_fp32_cached_and_live_give_the_same_logits_and_metrics(tmp_path, unfr
     common = (f"unfreeze={unfreeze}", "cache.dtype=fp32", "train.epochs=2", "data.limit=20")
     cached = run(tmp_path, *common, "features=cached")
     live = run(tmp_path, *common, "features=live")
-    assert (features(cached)["mode"], features(live)["mode"]) == ("cached", "live")
+    assert (description(cached)["mode"], description(live)["mode"]) == ("cached", "live")
     assert np.abs(logits(cached) - logits(live)).max() <= 1e-6
     assert values(cached) == pytest.approx(values(live), abs=1e-6)
 
@@ -57,29 +64,107 @@ def test_the_default_storage_changes_logits_by_less_than_the_seed_does(tmp_path)
             "data.limit=40", "train.epochs=2")  # fmt: skip
     half, exact = run(tmp_path, *real), run(tmp_path, *real, "cache.dtype=fp32")
     other = run(tmp_path, *real, "cache.dtype=fp32", "seed=1")
-    assert features(half)["dtype"] == "float16"
+    assert description(half)["dtype"] == "float16"
     difference = np.abs(logits(half) - logits(exact)).max()
     assert 0 < difference < 0.05 * np.abs(logits(other) - logits(exact)).max()
     assert abs(values(half)["auc"] - values(exact)["auc"]) < 0.01
 
 
-def test_seeds_balance_and_recipes_share_one_fill_and_depths_go_on_from_lower_ones(tmp_path):
-    first = run(tmp_path, "unfreeze=2")
+def test_seeds_balance_and_recipes_share_one_fill(tmp_path):
+    run(tmp_path, "unfreeze=2")
     entries = filled(tmp_path)
     assert len(entries) == 4  # three splits, and the weights of the top
     for other in ("seed=7", "balanced=true", "train.learning_rate=0.1", "train.weight_decay=0"):
-        again = run(tmp_path, "unfreeze=2", other)
+        run(tmp_path, "unfreeze=2", other)
         assert filled(tmp_path) == entries
-    assert features(first)["lineage"] == features(again)["lineage"]
-    assert features(first)["lineage"]["train"] == [6]
-    deeper = run(tmp_path, "unfreeze=1")
-    assert features(deeper)["lineage"]["train"] == [6, 7]
-    assert features(run(tmp_path, "unfreeze=0"))["lineage"]["train"] == [6, 7, 8]
-    shallower = run(tmp_path, "unfreeze=5")
-    assert features(shallower)["lineage"]["train"] == [3]
-    # What was extended is what a fill from the images gives, up to the rounding in between.
+
+
+def stored(folder: Path) -> dict[tuple[str, int], bytes]:
+    """The rows that are in the cache, by split and boundary."""
+    entries = (e for e in Store(folder / "cache").entries() if "boundary" in e.manifest)
+    return {
+        (e.manifest["title"], e.manifest["boundary"]): (e.path / "rows.bin").read_bytes()
+        for e in entries
+    }
+
+
+@contextlib.contextmanager
+def counted_layers():
+    """Counts the images that pass through a layer of BEiT in eval mode, that is in the trunk."""
+    passed = []
+
+    def count(module, arguments, _):
+        if isinstance(module, BeitLayer) and not module.training:
+            passed.append(len(arguments[0]))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(count)
+    yield passed
+    handle.remove()
+
+
+@pytest.mark.parametrize("settings", [(), ("cache.dtype=fp32",), ("precision=bf16",)])
+def test_one_pass_stores_every_depth_to_the_bit_as_a_pass_of_its_own(tmp_path, settings):
+    depths = (0, 1, 2, 5)
+    run(tmp_path, "unfreeze=2", f"cache.depths=[{','.join(map(str, depths))}]", *settings)
+    together = stored(tmp_path)
+    assert {boundary for _, boundary in together} == {8 - depth for depth in depths}
+    apart: dict = {}
+    for depth in depths:
+        run(tmp_path / str(depth), f"unfreeze={depth}", *settings)
+        apart |= stored(tmp_path / str(depth))
+    assert together == apart
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 5), (5, 1, 0, 2)])
+def test_whatever_the_order_of_depths_each_image_passes_the_trunk_once(tmp_path, order):
+    cfg = resolve(*FAST, f"cache.root={tmp_path}/cache", "cache.depths=[0,1,2,5]")
+    loaded = data.load(cfg)
+    with counted_layers() as passed:
+        for depth in order:
+            found = features.prepare(cfg.model_copy(update={"unfreeze": depth}), loaded)
+            assert found is not None
+    images = sum(len(split.labels) for split in loaded.splits.values())
+    assert sum(passed) == 8 * images  # as many layers as the tiny BEiT has
+
+
+def test_the_freeze_depth_experiment_shares_one_pass_and_a_depth_too_many_is_left_out(tmp_path):
+    cfg = resolve("experiment=freeze_depth")
+    assert cfg.cache.depths == [0, 1, 2, 5]
+    assert config.identity(cfg) == config.identity(resolve())  # a matter of speed
+    run(tmp_path, "cache.depths=[5,99]")  # 99 is refused where it is the run's own
+    assert {boundary for _, boundary in stored(tmp_path)} == {3}
+
+
+@pytest.mark.parametrize("pruned", ["all", "own"])
+def test_a_result_does_not_depend_on_what_the_cache_holds(tmp_path, pruned):
     alone = run(tmp_path / "alone", "unfreeze=1")
-    assert np.abs(logits(alone) - logits(deeper)).max() < 1e-3
+    run(tmp_path, "unfreeze=5")  # a shallower boundary of the same images
+    beside = run(tmp_path, "unfreeze=1", "name=beside")
+    for file in ("predictions.csv", "top.safetensors"):
+        assert (alone / file).read_bytes() == (beside / file).read_bytes()
+    store = Store(tmp_path / "cache")
+    for entry in store.entries():  # the run is then killed before its end, and goes on
+        if pruned == "all" or entry.manifest.get("boundary") == 7:
+            assert store.remove(entry.path)
+    for file in ("metrics.json", "predictions.csv", "top.safetensors"):
+        (beside / file).unlink()
+    again = run(tmp_path, "unfreeze=1", "name=beside")
+    assert (alone / "predictions.csv").read_bytes() == (again / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize("unfreeze", [0, 2])
+def test_new_images_get_the_rows_that_the_cache_stores(tmp_path, unfreeze):
+    cfg = resolve(*FAST, f"cache.root={tmp_path}/cache", f"unfreeze={unfreeze}", "data.limit=20")
+    loaded = data.load(cfg)
+    cached = features.prepare(cfg, loaded)
+    model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
+    network = FreezableBackbone(model, unfreeze).eval()
+    images = PixelDataset(loaded.test.images, loaded.test.labels, processor)
+    fresh = TrunkRows(cfg, network, images)
+    assert (fresh.shape, fresh.dtype) == (cached.rows["test"].shape, cached.rows["test"].dtype)
+    assert np.array_equal(fresh[:], cached.rows["test"][:])
+    for chosen in (39, 0, 33):  # whatever the order
+        assert np.array_equal(fresh[chosen], cached.rows["test"][chosen])
 
 
 @pytest.mark.parametrize(
@@ -130,19 +215,25 @@ def test_where_there_is_no_frozen_trunk_the_cache_is_an_error_or_said_to_be_off(
         ):
             run(tmp_path, setting, "features=cached")
         path = run(tmp_path, setting)
-        assert features(path)["mode"] == "live"
+        assert description(path)["mode"] == "live"
         assert f"features: live, because of {setting}" in (path / "run.log").read_text()
     assert filled(tmp_path) == set()
 
 
-def test_what_does_not_fit_goes_live_and_says_so_or_is_an_error(tmp_path):
-    path = run(tmp_path, "cache.limit_gb=0.000001")
-    log = (path / "run.log").read_text()
-    assert "features: live, because" in log
-    assert "cache.limit_gb is 1e-06" in log
+def test_what_does_not_fit_is_refused_with_the_ways_out(tmp_path):
+    for mode in ("auto", "cached"):
+        with pytest.raises(UserError, match=r"does not fit.*cache\.limit_gb") as e:
+            run(tmp_path, "cache.limit_gb=0.000001", f"features={mode}")
+        for way in ("cache.root=", "beitmed cache prune", "features=live"):
+            assert way in str(e.value)
     assert filled(tmp_path) == set()
-    with pytest.raises(UserError, match=r"do not fit.*cache\.limit_gb.*features=live"):
-        run(tmp_path, "cache.limit_gb=0.000001", "features=cached", "seed=1")
+    run(tmp_path, "cache.limit_gb=0.000001", "features=live")
+
+
+def test_other_depths_are_left_out_where_there_is_room_for_the_runs_own_only(tmp_path):
+    path = run(tmp_path, "unfreeze=2", "cache.depths=[1,2]", "cache.limit_gb=0.0006")
+    assert {boundary for _, boundary in stored(tmp_path)} == {6}
+    assert "of unfreeze=2 only" in (path / "run.log").read_text()
 
 
 def test_the_size_is_said_before_it_is_filled(tmp_path):
@@ -153,9 +244,10 @@ def test_the_size_is_said_before_it_is_filled(tmp_path):
 
 def test_the_size_of_beit_large_is_what_the_readme_says():
     cfg = resolve("backbone.weights=random", "dataset=phantom")
-    keys = trunk_features._Keys(cfg, data.load(cfg))
     loaded = data.load(cfg)
-    total = sum(trunk_features._bytes(keys, split) for split in loaded.splits.values())
+    names = keys.Keys(cfg, loaded)
+    targets = [names.target(split) for split in loaded.splits]
+    total = sum(t.shape[0] * t.row_bytes for t in targets)
     assert round(total / 780 / 1e3) == 403
     assert round(total / 1e9, 1) == 0.3
 

@@ -1,23 +1,21 @@
-"""One run from left to right: data, indices, method, logits, metrics, folder."""
+"""One run from left to right: data, indices, method, predictions, evaluation."""
 
 from __future__ import annotations
 
 import gc
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from beitmed import data, extension, model, tasks
+from beitmed import config, data, evaluation, extension, model, tasks
 from beitmed.backbones import weights
-from beitmed.config import Config, with_backbone
+from beitmed.config import Config
 from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
 from beitmed.data.sampling import Strategy
-from beitmed.errors import UserError
 from beitmed.methods import (
     autogluon,
     automl,
@@ -28,11 +26,9 @@ from beitmed.methods import (
     resnet_training,
 )
 from beitmed.model import Fit
-from beitmed.runs import artifacts, record
-from beitmed.runs.artifacts import Run
-from beitmed.statistics.estimates import Estimate
+from beitmed.runs import environment, folder, record
+from beitmed.runs.folder import Run
 from beitmed.tasks import own_metrics
-from beitmed.tasks.own_metrics import OwnMetric
 from beitmed.training import trainer
 
 log = logging.getLogger(__name__)
@@ -59,31 +55,51 @@ METHODS: dict[str, Method] = {
 def run(cfg: Config) -> Path:
     """Do one run, or go on with it, or return it as it is if it is finished.
 
+    A finished run of which another evaluation is asked is evaluated anew and not trained again.
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
-    method, strategy, own = _method(cfg), sampling.strategy(cfg.balancing), _own_metrics(cfg)
-    if cfg.reads_backbone:
-        cfg = with_backbone(cfg, weights.complete(cfg.backbone))
-    cfg = data.complete(cfg)
-    with artifacts.open_run(cfg) as folder:
-        if folder.finished:
-            data.check_unchanged(cfg, folder.read_json("data.json") or {})
-            log.info("%s: finished before, nothing to do.", folder.path)
-            return folder.path
-        log.info("%s", folder.path)
-        started = time.monotonic()
-        loaded = data.load(cfg)
-        own_metrics.check(own, len(loaded.class_names), cfg.dataset.task == "multilabel")
-        indices = _indices(cfg, loaded, strategy)
-        record.begin(cfg, folder, loaded, indices)
-        trainer.seed_everything(cfg.seed)
-        found = model.check(method(cfg, loaded, indices, folder), loaded, cfg.method.name)
-        estimates = _test(cfg, loaded, indices, found, own)
-        record.finish(cfg, folder, loaded, indices, found, estimates, time.monotonic() - started)
+    method, strategy = _method(cfg), sampling.strategy(cfg.balancing)
+    own = evaluation.own_metrics(cfg)
+    cfg = complete(cfg)
+    with folder.open_run(cfg) as claimed:
+        if claimed.predicted:
+            data.check_unchanged(cfg, claimed.read_json("data.json") or {})
+        if claimed.finished and evaluation.is_current(claimed, cfg):
+            log.info("%s: finished before, nothing to do.", claimed.path)
+            return claimed.path
+        log.info("%s", claimed.path)
+        claimed.begin(environment.describe(cfg))
+        if claimed.predicted:
+            log.info("The predictions are there; they are evaluated.")
+        else:
+            with claimed.phase("data"):
+                loaded = data.load(cfg)
+                several = tasks.of(cfg.dataset.task).several_labels
+                own_metrics.check(own, len(loaded.class_names), several)
+                indices = _indices(cfg, loaded, strategy)
+                record.begin(cfg, claimed, loaded, indices)
+            with claimed.phase("training"):
+                _train(cfg, claimed, loaded, indices, method)
+        with claimed.phase("evaluation"):
+            evaluation.evaluate(claimed, cfg)
     gc.collect()  # a sweep goes on in this process
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return folder.path
+    return claimed.path
+
+
+def complete(cfg: Config) -> Config:
+    """The configuration with what only the weights and the data can say."""
+    if cfg.reads_backbone:
+        backbone = weights.complete(cfg.backbone)
+        cfg = config.check(cfg.model_dump() | {"backbone": backbone.model_dump()})
+    return data.complete(cfg)
+
+
+def _train(cfg: Config, claimed: Run, loaded: Data, indices: np.ndarray, method: Method) -> None:
+    trainer.seed_everything(cfg.seed)
+    fit = model.check(method(cfg, loaded, indices, claimed), loaded, cfg.method.name)
+    record.finish(claimed, loaded, fit)
 
 
 def _method(cfg: Config) -> Method:
@@ -93,36 +109,9 @@ def _method(cfg: Config) -> Method:
     return extension.load("method.function", cfg.method.function)
 
 
-def _own_metrics(cfg: Config) -> dict[str, OwnMetric]:
-    for name in filter(tasks.taken, cfg.evaluate.metrics):
-        raise UserError(
-            f"evaluate.metrics: found {name}, but that is the name of a metric of beitmed; give "
-            "the metric a name of its own"
-        )
-    return {
-        name: extension.load(f"evaluate.metrics.{name}", path)
-        for name, path in cfg.evaluate.metrics.items()
-    }
-
-
 def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:
     labels = loaded.train.labels
     if not cfg.balanced:
         return np.arange(len(labels))
     options = {**cfg.balancing.options, "majority_ratio": cfg.majority_ratio}
     return strategy(labels, options, cfg.seed)
-
-
-def _test(
-    cfg: Config, loaded: Data, indices: np.ndarray, found: Fit, own: dict[str, OwnMetric]
-) -> dict[str, Estimate]:
-    labels = {name: split.labels for name, split in loaded.splits.items()}
-    return tasks.evaluate(
-        cfg.dataset,
-        logits=found.logits,
-        labels={**labels, "train": labels["train"][indices]},
-        class_names=loaded.class_names,
-        seed=cfg.seed,
-        n_resamples=cfg.evaluate.n_resamples,
-        own=own,
-    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +32,11 @@ class FreezableBackbone(nn.Module):
     trunk_mode: "eval" keeps frozen modules in eval mode, so that what they compute for an image
         never changes. "train" is what the paper's code did: the whole Hugging Face model in train
         mode, so that drop path makes even frozen layers random at each step.
+
+    loss: of logits [n, classes] and labels; cross entropy, unless a task sets its own.
     """
+
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class FreezableBackbone(nn.Module):
         trunk_mode: Literal["eval", "train"] = "eval",
     ) -> None:
         super().__init__()
+        self.loss = nn.functional.cross_entropy
         self.model: Any = model  # transformers annotates its modules as perhaps None
         self.family = families.of(model.config)
         self.whole = trunk_mode == "train" or unfreeze == "all"
@@ -129,19 +134,13 @@ class FreezableBackbone(nn.Module):
         labels int [n], or float [n, classes] of 0 and 1 where an image has several.
         """
         if self.whole:
-            out = self.model(pixel_values=pixel_values, labels=labels)
-            return {"logits": out.logits} | ({} if labels is None else {"loss": out.loss})
-        if features is None:
-            assert pixel_values is not None
-            features = self.trunk(pixel_values)
-        logits = self.top(features)
-        if labels is None:
-            return {"logits": logits}
-        if labels.dim() == 2:  # several labels an image: a sigmoid each, instead of a softmax
-            loss = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+            logits = self.model(pixel_values=pixel_values).logits
         else:
-            loss = nn.functional.cross_entropy(logits, labels)
-        return {"logits": logits, "loss": loss}
+            if features is None:
+                assert pixel_values is not None
+                features = self.trunk(pixel_values)
+            logits = self.top(features)
+        return {"logits": logits} | ({} if labels is None else {"loss": self.loss(logits, labels)})
 
     def trunk(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """pixel_values [n, 3, h, w] -> what the top reads: tokens [n, tokens, hidden].
@@ -149,16 +148,22 @@ class FreezableBackbone(nn.Module):
         CLS and register tokens, as the family has them, stand before the patches. Where no layer
         is trained (unfreeze=0), that is pooled already: [n, pooled].
         """
-        with torch.no_grad():
-            tokens = self.family.embed(self.model, pixel_values)
-        return self.trunk_from(0, tokens)
+        return self.below(pixel_values, [self.first_trained])[0]
 
     @torch.no_grad()
-    def trunk_from(self, boundary: int, tokens: torch.Tensor) -> torch.Tensor:
-        """What `trunk` gives, from the tokens below layer `boundary`."""
-        layers = self.family.layer_list(self.model)[boundary : self.first_trained]
-        tokens = self._through(layers, tokens)
-        return self.family.pool(self.model, tokens) if self.pools else tokens
+    def below(self, pixel_values: torch.Tensor, boundaries: Sequence[int]) -> list[torch.Tensor]:
+        """What each of these layers reads, from one pass: tokens [n, tokens, hidden].
+
+        boundaries: indices of layers, from below. Behind the last layer, that is at the number of
+        layers, it is pooled: [n, pooled].
+        """
+        tokens, start, found = self.family.embed(self.model, pixel_values), 0, []
+        layers = self.family.layer_list(self.model)
+        for boundary in boundaries:
+            tokens = self._through(layers[start:boundary], tokens)
+            start, last = boundary, boundary == len(layers)
+            found.append(self.family.pool(self.model, tokens) if last else tokens)
+        return found
 
     @property
     def pools(self) -> bool:

@@ -1,18 +1,4 @@
-"""What is wrong with a dataset: `python -m beitmed.audit dataset=breast,pneumonia size=28`.
-
-Takes the same keys as `beitmed.train` (`data.root`, `data.allow_unofficial`, ...), and
-`--config-dir`; values separated by commas are all audited. For each dataset and size it counts
-classes, and looks for images that occur twice, exactly or nearly, within a split or across splits,
-for duplicates with different labels, for constant and saturated images, and for class shares that
-differ between splits.
-
-    output_dir=outputs   where <output_dir>/audit/<dataset>_<size>/ is written: audit.json,
-                         audit.csv (a row a finding), pairs.png and pairs.svg
-    strict=true          exit code 1 if something is found, that is, if audit.csv has a row:
-                         {kinds}
-
-Exit code 0; 1 as above; 2 for bad input, after all datasets that could be read were audited.
-"""
+"""`beitmed audit`: what is wrong with a dataset."""
 
 from __future__ import annotations
 
@@ -21,18 +7,39 @@ import dataclasses
 import io
 import json
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from beitmed import data
 from beitmed.audit.findings import KINDS, Audit, Finding
-from beitmed.commands import cli
+from beitmed.commands import cli, jobs
 from beitmed.config import Config
 from beitmed.errors import UserError, disk_error
 from beitmed.plots import image_pairs
+from beitmed.plots.page import write_both
 from beitmed.storage import files
 
+USAGE = """
+Look for what is wrong with a dataset: `beitmed audit key=value ...`.
 
-def _strict(arguments: list[str]) -> bool:
+  beitmed audit dataset=breast,pneumonia size=28
+
+Takes the same keys as `beitmed train`, and `--config-dir`; values separated by commas are all
+audited. For each dataset and size it counts classes, and looks for images that occur twice, exactly
+or nearly, within a split or across splits, for duplicates with different labels, for constant and
+saturated images, and for class shares that differ between splits.
+
+  output_dir=outputs     where <output_dir>/audit/<dataset>_<size>/ is written: audit.json,
+                         audit.csv (a row a finding), pairs.png and pairs.svg
+  strict=true            exit code 1 if something is found, that is, if audit.csv has a row:
+                         {kinds}
+
+Exit code 0; 1 as above; 2 for bad input, after all datasets that could be read were audited.
+"""
+
+
+def _strict(arguments: Sequence[str]) -> bool:
     values = [a.removeprefix("strict=") for a in arguments if a.startswith("strict=")]
     wrong = [v for v in values if v not in ("true", "false")]
     if wrong:
@@ -63,8 +70,8 @@ def _write(audit: Audit, folder: Path) -> None:
         pictured, total = audit.pictured(image_pairs.SHOWN)
         if pictured:
             splits = audit.data.splits
-            image_pairs.pairs(
-                folder / "pairs",
+            draw = partial(
+                image_pairs.image_pairs,
                 [image_pairs.Pictured(*p) for p in pictured],
                 total=total,
                 title=audit.title,
@@ -72,9 +79,10 @@ def _write(audit: Audit, folder: Path) -> None:
                 labels={k: s.labels for k, s in splits.items()},
                 class_names=audit.data.class_names,
             )
+            write_both(draw, folder / "pairs")
         else:  # those of an audit of other data would be taken for this one's
-            for kind in ("png", "svg"):
-                (folder / f"pairs.{kind}").unlink(missing_ok=True)
+            for old in folder.glob("pairs*.???"):
+                old.unlink()
         files.write_atomic(folder / "audit.csv", _table(audit.findings))
         text = json.dumps(audit.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         files.write_atomic(folder / "audit.json", text + "\n")
@@ -90,17 +98,12 @@ def _table(findings: list[Finding]) -> str:
     return text.getvalue()
 
 
-def _audit() -> int:
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print((__doc__ or "").replace("{kinds}", ("\n" + " " * 25).join(KINDS.values())))
-        return 0
+def _audit(arguments: Sequence[str]) -> int:
     strict = _strict(arguments)
     others = [a for a in arguments if not a.startswith("strict=")]
-    configurations = {(c.dataset.name, c.size): c for c in cli.configurations(others)}
+    chosen = {_folder(c): c for c in jobs.configurations(others)}
     problems, found = [], 0
-    for cfg in configurations.values():
-        folder = Path(cfg.output_dir).expanduser() / "audit" / f"{cfg.dataset.name}_{cfg.size}"
+    for folder, cfg in chosen.items():
         try:
             audit = _audit_one(cfg, folder)
         except UserError as e:
@@ -113,10 +116,10 @@ def _audit() -> int:
     return 2 if problems else int(strict and found > 0)
 
 
+def _folder(cfg: Config) -> Path:
+    return Path(cfg.output_dir).expanduser() / "audit" / f"{cfg.dataset.name}_{cfg.size}"
+
+
 def main() -> None:
     """Audit what the command line names."""
-    sys.exit(cli.guarded(_audit))
-
-
-if __name__ == "__main__":
-    main()
+    cli.run(_audit, USAGE.replace("{kinds}", ("\n" + " " * 25).join(KINDS.values())))

@@ -1,27 +1,31 @@
-"""What the cache of trunk features holds: `python -m beitmed.features`, and its pruning.
-
-    python -m beitmed.features                     list entries: data, weights, size, last use
-    python -m beitmed.features prune=unused:30     remove what was not used for 30 days
-    python -m beitmed.features prune=to:10         remove the least recently used down to 10 GB
-    python -m beitmed.features prune=all           remove everything
-
-`cache.root=FOLDER` names another cache than the default.
-"""
+"""`beitmed cache`: what the cache holds, and its pruning."""
 
 from __future__ import annotations
 
 import re
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
-from beitmed import config
+from beitmed.commands import arguments as parser
 from beitmed.commands import cli
+from beitmed.commands.arguments import Key
 from beitmed.errors import UserError, disk_error
 from beitmed.storage.store import Listed, Store
 
+USAGE = """
+List what the cache holds (data, weights, size, days since its last use), and prune it:
+`beitmed cache key=value ...`.
+
+{keys}
+"""
+KEYS = {
+    "prune": Key(
+        "unused:30 removes what was not used for 30 days, to:10 the least recently used down to "
+        "10 GB, all removes everything"
+    ),
+    "cache.root": Key("the cache's folder", "~/.cache/beitmed"),
+}
 _DAY = 86_400
 
 
@@ -59,18 +63,15 @@ def _line(entry: Listed) -> str:
     ).rstrip()
 
 
-def _features() -> int:
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
-    rules = [a.removeprefix("prune=") for a in arguments if a.startswith("prune=")]
-    others = [a for a in arguments if not a.startswith("prune=")]
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        cfg = config.resolve(compose("config", overrides=others))
-    store = Store(Path(cfg.cache.root).expanduser())
+def _cache(arguments: Sequence[str]) -> int:
+    given = parser.parse(arguments, KEYS)
+    if given.folders:
+        raise UserError(f"found {given.folders[0]}; allowed: {', '.join(KEYS)}, as key=value.")
+    root = given.values["cache.root"]
+    assert root is not None
+    store = Store(Path(root).expanduser())
     entries = store.entries()
-    for rule in rules:
+    if (rule := given.values["prune"]) is not None:
         chosen = _chosen(entries, rule)
         try:
             for entry in chosen:
@@ -88,8 +89,4 @@ def _features() -> int:
 
 def main() -> None:
     """List the cache, after pruning it where that is asked for."""
-    sys.exit(cli.guarded(_features))
-
-
-if __name__ == "__main__":
-    main()
+    cli.run(_cache, USAGE.replace("{keys}", parser.described(KEYS)))

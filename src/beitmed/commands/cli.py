@@ -1,25 +1,31 @@
-"""What every command shares: console output, and errors as messages with an exit code."""
+"""What every command shares: help, console output, and errors as messages with an exit code."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
 
 from beitmed import config
-from beitmed.config import Config
 from beitmed.errors import UserError
+
+
+def run(command: Callable[[Sequence[str]], int], usage: str) -> None:
+    """Do what `main` of a command does: give it the command line, and exit with its code.
+
+    usage: what `--help` prints.
+    """
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        print(usage.strip())
+        sys.exit(0)
+    sys.exit(guarded(lambda: command(arguments)))
 
 
 def guarded(command: Callable[[], int]) -> int:
@@ -34,42 +40,12 @@ def guarded(command: Callable[[], int]) -> int:
         return command()
     except UserError as e:
         print(f"beitmed: {e}", file=sys.stderr)
-    except (HydraException, OmegaConfBaseException) as e:
+    except (HydraException, OmegaConfBaseException, YAMLError) as e:
         print(f"beitmed: configuration: {_explain(e)}", file=sys.stderr)
-    except OSError as e:
-        # Ours become a UserError where they arise; Hydra makes the sweep's folder by itself.
-        print(
-            f"beitmed: {e.filename}: {e.strerror}. If this is the output folder, set "
-            "output_dir=... to one that you may write to.",
-            file=sys.stderr,
-        )
     except KeyboardInterrupt:
         print("beitmed: interrupted; the same command goes on where it was.", file=sys.stderr)
         return 130
     return 2
-
-
-def configurations(overrides: list[str]) -> list[Config]:
-    """Every configuration that the overrides stand for; values separated by commas are all taken.
-
-    `--config-dir FOLDER` among them adds the user's own YAML files, as it does for `beitmed.train`.
-    Raises what `guarded` makes a message of.
-    """
-    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-dir", "-cd", type=Path)
-    try:
-        known, others = parser.parse_known_args(overrides)
-    except argparse.ArgumentError as e:
-        raise UserError(str(e)) from e
-    if known.config_dir is not None and not known.config_dir.is_dir():
-        raise UserError(f"--config-dir: found {known.config_dir}, which is no folder.")
-    added = [] if known.config_dir is None else [f"file://{known.config_dir.resolve()}"]
-    # The grammar and the product of Hydra's own multirun, so that all commands read the same.
-    parsed = OverridesParser.create().parse_overrides(others)
-    [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-    search = [f"hydra.searchpath={json.dumps(added)}"] if added else []
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        return [config.resolve(compose("config", overrides=[*job, *search])) for job in jobs]
 
 
 def _console() -> None:
@@ -95,6 +71,8 @@ def _explain(error: BaseException) -> str:
         if isinstance(e, ConfigAttributeError | ConfigKeyError) and e.full_key:
             parent, _, key = str(e.full_key).rpartition(".")
             return config.unknown_key(parent, key)
+        if isinstance(e, YAMLError):
+            return f"a YAML file cannot be read: {e}"
     # Hydra's advice to append a key with `+` leads nowhere here: unknown keys are refused.
     lines = [line for e in chain for line in str(e).splitlines()]
     kept = [

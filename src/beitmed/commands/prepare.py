@@ -1,24 +1,28 @@
-"""Fetch and verify what runs will need: `python -m beitmed.prepare dataset=breast,pneumonia`.
-
-Takes the same keys as `beitmed.train`, and `--config-dir`; values separated by commas are all
-prepared. Prints a table of what is there and what is not. Exit code 0 if everything is there,
-else 2.
-"""
+"""`beitmed prepare`: data and weights, fetched and verified beforehand."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from beitmed.commands import cli
+from beitmed.commands import cli, jobs
 from beitmed.config import Config
 from beitmed.config.backbone import BackboneConfig
 from beitmed.errors import UserError
 
 log = logging.getLogger(__name__)
+USAGE = """
+Fetch and verify what runs will need: `beitmed prepare key=value ...`.
+
+  beitmed prepare dataset=breast,pneumonia size=28,224 backbone=beit_large
+
+Takes the same keys as `beitmed train`, and `--config-dir`; values separated by commas are all
+prepared. Prints a table of what is there and what is not. Exit code 0 if everything is there,
+else 2.
+"""
 
 
 class Row(NamedTuple):
@@ -84,12 +88,8 @@ def _table(rows: Iterable[Row]) -> str:
     return "\n".join(f"{a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in cells)
 
 
-def _prepare() -> int:
-    arguments = sys.argv[1:]
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
-    configurations = cli.configurations(arguments)
+def _prepare(arguments: Sequence[str]) -> int:
+    configurations = jobs.configurations(arguments)
     data = {(c.dataset.name, c.dataset.path, c.size): c for c in configurations}
     backbones = {
         (c.backbone.name, c.backbone.weights): c.backbone
@@ -106,8 +106,4 @@ def _prepare() -> int:
 
 def main() -> None:
     """Prepare what the command line names."""
-    sys.exit(cli.guarded(_prepare))
-
-
-if __name__ == "__main__":
-    main()
+    cli.run(_prepare, USAGE)

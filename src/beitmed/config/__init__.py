@@ -1,33 +1,35 @@
 """Names, types and rules of the configuration; its values are in `conf/`. Imports no torch."""
 
-from beitmed.config.run import (
-    CacheConfig,
-    Config,
-    DataConfig,
-    check,
-    check_given,
-    conf_dir,
+from beitmed.config.compose import conf_dir, register_resolvers, resolve
+from beitmed.config.identity import (
+    changed,
+    differences,
+    digest,
+    evaluation,
     identity,
-    register_resolvers,
-    resolve,
+    keys,
     run_name,
-    unknown_key,
-    with_backbone,
-    without_locations,
+    variant,
 )
+from beitmed.config.overrides import check_read
+from beitmed.config.run import CacheConfig, Config, DataConfig, check, unknown_key
 
 __all__ = [
     "CacheConfig",
     "Config",
     "DataConfig",
+    "changed",
     "check",
-    "check_given",
+    "check_read",
     "conf_dir",
+    "differences",
+    "digest",
+    "evaluation",
     "identity",
+    "keys",
     "register_resolvers",
     "resolve",
     "run_name",
     "unknown_key",
-    "with_backbone",
-    "without_locations",
+    "variant",
 ]

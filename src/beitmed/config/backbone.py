@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from beitmed.config.fields import Count, Finite, Momentum, NonNegative, Seed, Strict, Triple, Word
+from beitmed.config.fields import (
+    Count,
+    Decides,
+    Finite,
+    Momentum,
+    NonNegative,
+    Seed,
+    Strict,
+    Triple,
+    Word,
+)
 
 # The model types of `config.json` that `families.FAMILIES` has a spec for.
 FamilyName = Literal[
@@ -55,14 +65,21 @@ class BackboneConfig(Strict):
     family, geometry: null where the checkpoint is to say it (backbone=auto); `weights.complete`
         then fills them in before anything else asks.
     random: null for a backbone that needs a checkpoint.
+    content: digest of what decides its weights and pixels, which `weights.complete` fills in; null
+        for random weights.
     """
 
-    name: Word
+    name: Annotated[Word, Decides.NOTHING]
     family: FamilyName | None
-    weights: Annotated[str, Field(min_length=1)]
-    revision: str | None
+    weights: Annotated[str, Field(min_length=1), Decides.NOTHING]
+    revision: Annotated[str | None, Decides.NOTHING]
     geometry: Geometry | None
     random: RandomBackbone | None
+    content: str | None = None
+
+    def unused(self) -> set[str]:
+        # A checkpoint's files say all of it; random weights are drawn by what is said here.
+        return {"content"} if self.random_weights else {"family", "geometry", "random"}
 
     @property
     def random_weights(self) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from beitmed import tasks
 from beitmed.config.fields import FunctionPath, Strict, Word
 
 NAMES = ("undersample", "oversample")  # of `sampling.STRATEGIES`; the first is the paper's
@@ -57,11 +57,8 @@ def contradiction(
     balanced: bool, ratio: float | None, task: str, strategy: BalancingConfig
 ) -> str | None:
     """In what these settings contradict one another, or None."""
-    if balanced and task == "multilabel":
-        return (
-            "balanced: found true with a multilabel dataset, where an image has several labels "
-            "and undersampling one class undersamples others; use balanced=false"
-        )
+    if balanced and task in tasks.TASKS and (refusal := tasks.of(task).balance_refusal):
+        return f"balanced: found true with a {task} dataset, where {refusal}; use balanced=false"
     if not balanced and ratio is not None:
         return (
             f"majority_ratio: found {ratio} with balanced=false; it says how "
@@ -78,13 +75,3 @@ def contradiction(
             "images kept per minority image (1.0 or more), or set balanced=false"
         )
     return None
-
-
-def decides(values: Mapping[str, Any]) -> bool:
-    """Whether a run's plain values have a strategy other than the one there always was."""
-    strategy = values.get("balancing")
-    return bool(
-        values.get("balanced")
-        and isinstance(strategy, Mapping)
-        and strategy.get("name") != NAMES[0]
-    )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from beitmed.config.fields import Count, Finite, Ratio, Seed, Strict, Triple, Word
+from beitmed import tasks
+from beitmed.config.fields import Count, Decides, Finite, Ratio, Seed, Strict, Triple, Word
 
 #: "auto" is of `source: folder` only, and until the labels were read: `folder_data.complete`.
-Task = Literal["binary", "multiclass", "ordinal", "multilabel", "auto"]
+if TYPE_CHECKING:
+    TaskName = str
+else:
+    TaskName = Literal[(*tasks.TASKS, "auto")]
 Name = Annotated[str, Field(min_length=1)]
 
 
@@ -39,13 +43,13 @@ class Columns(Strict):
 class OwnImages(Strict):
     """The keys of `source: folder`; see `conf/dataset/folder.yaml` for what they mean."""
 
-    path: Name | None = None
-    image_root: Name | None = None
-    columns: Columns = Columns()
+    path: Annotated[Name | None, Decides.NOTHING] = None  # what lies there is in `content`
+    image_root: Annotated[Name | None, Decides.NOTHING] = None
+    columns: Annotated[Columns, Decides.NOTHING] = Columns()
     separator: Name = "|"
     none_label: Name | None = None
     classes: list[Name] | None = None
-    positive_class: str | int | None = None
+    positive_class: Annotated[str | int | None, Decides.EVALUATION] = None
     fractions: Triple = Field(default=[0.7, 0.1, 0.2])
     split_seed: Seed = 0
     fit: Literal["pad", "crop", "squash"] = "pad"
@@ -67,10 +71,13 @@ class DatasetConfig(OwnImages):
     name: Word
     source: Literal["medmnist", "phantom", "folder"]
     flag: str | None
-    task: Task
-    positive_label: Literal[0, 1] | None
+    task: TaskName
+    positive_label: Annotated[Literal[0, 1] | None, Decides.EVALUATION]
     phantom_seed: Seed | None = None
-    recipe: Recipes
+    recipe: Annotated[Recipes, Decides.NOTHING]  # what it chose is in `train`, `majority_ratio`
+
+    def unused(self) -> set[str]:
+        return set() if self.own else set(OwnImages.model_fields)
 
     @property
     def synthetic(self) -> bool:
@@ -85,15 +92,17 @@ class DatasetConfig(OwnImages):
     def _rules(self) -> DatasetConfig:
         if self.task == "auto" and not self.own:
             raise ValueError(
-                f"dataset.task: found auto with source {self.source!r}; allowed: binary, "
-                "multiclass, ordinal or multilabel"
+                f"dataset.task: found auto with source {self.source!r}; allowed: "
+                + ", ".join(tasks.TASKS)
             )
         # Of own images the labels decide both, once they are read.
-        if not self.own and (self.task == "binary") != (self.positive_label is not None):
-            raise ValueError(
-                f"dataset.positive_label: found {self.positive_label}, but task {self.task} needs "
-                + ("0 or 1" if self.task == "binary" else "null")
-            )
+        if not self.own:
+            has_positive = tasks.of(self.task).has_positive
+            if has_positive != (self.positive_label is not None):
+                raise ValueError(
+                    f"dataset.positive_label: found {self.positive_label}, but task {self.task} "
+                    f"needs {'0 or 1' if has_positive else 'null'}"
+                )
         if (self.source == "medmnist") != (self.flag is not None):
             raise ValueError(
                 f"dataset.flag: found {self.flag!r} with source {self.source!r}; a medmnist "

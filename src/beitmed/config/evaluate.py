@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from beitmed.config.fields import FUNCTION_PATH, Strict
+from beitmed.config.fields import FUNCTION_PATH, Decides, Strict
 
 _NAME = r"[A-Za-z]\w{0,60}"
 
@@ -18,11 +18,11 @@ class EvaluateConfig(Strict):
     A metric is a `module.function`; its contract is that of `evaluation.own_metrics`.
     """
 
-    n_resamples: Annotated[int, Field(ge=100)]
+    n_resamples: Annotated[int, Field(ge=100), Decides.EVALUATION]
     # Hydra fills a null with a mapping from the command line, but no empty mapping.
-    metrics: Annotated[dict[str, str], BeforeValidator(lambda found: found or {})] = Field(
-        default_factory=dict
-    )
+    metrics: Annotated[
+        dict[str, str], BeforeValidator(lambda found: found or {}), Decides.EVALUATION
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_and_functions(self) -> EvaluateConfig:

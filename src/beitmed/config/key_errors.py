@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 _PLAIN = {
     "a valid boolean": "true or false",
     "a valid integer": "an integer",
     "a valid number": "a number",
-    "a valid string": "a text",
+    "a valid string": "a word or phrase",
 }
 
 
@@ -77,10 +78,13 @@ def _models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
             yield from _models(kind)
 
 
-def _paths(model: type[BaseModel], prefix: str = "") -> list[str]:
-    paths: list[str] = []
+def keys(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every dotted key of a configuration and its field, those of each branch of a union."""
     for name, field in model.model_fields.items():
-        paths.append(prefix + name)
+        yield above + name, field
         for kind in _parts(field.annotation):
-            paths += _paths(kind, f"{prefix}{name}.")
-    return list(dict.fromkeys(paths))
+            yield from keys(kind, f"{above}{name}.")
+
+
+def _paths(model: type[BaseModel]) -> list[str]:
+    return list(dict(keys(model)))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from beitmed.config.fields import Count, FunctionPath, Positive, Strict, Word
+from beitmed.config.fields import Count, Decides, FunctionPath, Positive, Strict, Word
 
 #: Keys that a method may or may not read. All read the data, balanced, seed, device and evaluate.
 OPTIONAL = ("backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
@@ -28,7 +28,7 @@ class _Method(Strict):
     reads: ClassVar[tuple[str, ...]] = ()
 
     name: Word
-    title: str | None
+    title: Annotated[str | None, Decides.NOTHING]
 
 
 class BackboneMethod(_Method):
@@ -89,7 +89,7 @@ class AutogluonMethod(_Method):
     """
 
     name: Literal["autogluon"]
-    python: Annotated[str, Field(min_length=1)] | None
+    python: Annotated[Annotated[str, Field(min_length=1)] | None, Decides.NOTHING]
     time_budget_s: Count
     presets: Literal["medium_quality", "high_quality", "best_quality"]
     checkpoint: Annotated[str, Field(min_length=1)] | None
@@ -178,21 +178,3 @@ def unread(values: Any) -> tuple[str, ...]:
     """The keys that mean nothing for a method."""
     used = reads(values)
     return tuple(key for key in OPTIONAL if key not in used)
-
-
-def given_in_vain(values: Any, overrides: Sequence[str]) -> list[str]:
-    """Of command-line overrides (`key=value`) those that set what the method does not read."""
-    return setting(unread(values), overrides)
-
-
-def setting(keys: Sequence[str], overrides: Sequence[str]) -> list[str]:
-    """Of command-line overrides (`key=value`) those that set one of the keys, or a part of it."""
-    return [
-        override
-        for override in overrides
-        if any(
-            (key := override.lstrip("+~").partition("=")[0].partition("@")[0]) == k
-            or key.startswith(f"{k}.")
-            for k in keys
-        )
-    ]

@@ -1,51 +1,46 @@
 """What can be configured: names, types and rules. The values stand in `conf/*.yaml`.
 
-Hydra composes the YAML; `resolve` checks the result against the models below. Pydantic in strict
-mode stands where OmegaConf's structured configs would: those take `balanced=2` for true, know no
-`Literal`, and let `+unknown=1` through. This module imports neither torch nor transformers, so a
-mistake costs a second.
+Pydantic in strict mode stands where OmegaConf's structured configs would: those take `balanced=2`
+for true, know no `Literal`, and let `+unknown=1` through. No module of this folder imports torch or
+transformers, so a mistake costs a second.
 """
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, ValidationError, model_validator
 
 from beitmed.config import balancing, key_errors
 from beitmed.config.backbone import BackboneConfig
 from beitmed.config.balancing import BalancingConfig
-from beitmed.config.dataset import DatasetConfig, OwnImages
+from beitmed.config.dataset import DatasetConfig
 from beitmed.config.evaluate import EvaluateConfig
-from beitmed.config.fields import Count, Finite, Momentum, NonNegative, Positive, Ratio, Seed, Word
-from beitmed.config.fields import Strict as _Strict
-from beitmed.config.lora import LoraConfig
-from beitmed.config.method import (
-    BackboneMethod,
-    Method,
-    ResNetMethod,
-    given_in_vain,
-    setting,
-    unread,
+from beitmed.config.fields import (
+    Count,
+    Decides,
+    Finite,
+    Momentum,
+    NonNegative,
+    Positive,
+    Ratio,
+    Seed,
+    Strict,
+    Word,
 )
+from beitmed.config.lora import LoraConfig
+from beitmed.config.method import BackboneMethod, Method, ResNetMethod, unread
 from beitmed.errors import UserError
 
 Size = Literal[28, 64, 128, 224]
 
 
-class TrainConfig(_Strict):
+class TrainConfig(Strict):
     epochs: Count
     max_steps: Count | None
     batch_size: Count
     weight_decay: Finite
-    eval_batch_size: Count
+    eval_batch_size: Annotated[Count, Decides.NOTHING]
     learning_rate: Positive
     schedule: Literal["linear", "cosine", "constant"]
     warmup_steps: NonNegative
@@ -55,23 +50,27 @@ class TrainConfig(_Strict):
     adam_epsilon: Positive
 
 
-class DataConfig(_Strict):
-    root: str
-    download: bool
-    mirror: str | None
-    allow_unofficial: bool
+class DataConfig(Strict):
+    root: Annotated[str, Decides.NOTHING]
+    download: Annotated[bool, Decides.NOTHING]
+    mirror: Annotated[str | None, Decides.NOTHING]
+    allow_unofficial: Annotated[bool, Decides.NOTHING]
     limit: Count | None
 
 
-class CacheConfig(_Strict):
-    """Where the frozen trunk's features are kept, how exactly, and how much disk they get."""
+class CacheConfig(Strict):
+    """Where the frozen trunk's features are kept, how exactly, and how much disk they get.
 
-    root: Annotated[str, Field(min_length=1)]
+    depths: values of `unfreeze` whose features one pass through the trunk computes besides.
+    """
+
+    root: Annotated[str, Field(min_length=1), Decides.NOTHING]
     dtype: Literal["fp16", "fp32"]
-    limit_gb: Positive
+    limit_gb: Annotated[Positive, Decides.NOTHING]
+    depths: Annotated[list[NonNegative], Decides.NOTHING] = Field(default_factory=list)
 
 
-class Config(_Strict):
+class Config(Strict):
     """One run. Built by `resolve` or `check` only, so that every rule has been checked."""
 
     dataset: DatasetConfig
@@ -84,18 +83,33 @@ class Config(_Strict):
     lora: LoraConfig
     features: Literal["auto", "cached", "live"]
     precision: Literal["fp32", "bf16", "fp16"]
-    device: Literal["auto", "cpu", "cuda"]
-    seed: Seed
+    device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING]
+    seed: Annotated[Seed, Decides.SEED]
     majority_ratio: Ratio | None
-    balancing: BalancingConfig = BalancingConfig()
-    method: Method = BackboneMethod(name="backbone", title=None)  # as before there were others
+    balancing: BalancingConfig
+    method: Method
     train: TrainConfig
     evaluate: EvaluateConfig
     data: DataConfig
     cache: CacheConfig
-    output_dir: Annotated[str, Field(min_length=1)]
-    name: Word | None
-    export: bool
+    output_dir: Annotated[str, Field(min_length=1), Decides.NOTHING]
+    name: Annotated[Word | None, Decides.NOTHING]
+    export: Annotated[bool, Decides.NOTHING]
+
+    def unused(self) -> set[str]:
+        keys = set(unread(self.method.model_dump()))
+        if self.adapter == "none":
+            keys.add("lora")
+        if not self.balanced:
+            keys |= {"balancing", "majority_ratio"}
+        if self.feature_mode == "live" or self.unfreeze == 0:  # pooled features are kept exactly
+            keys.add("cache.dtype")
+        return keys
+
+    @property
+    def feature_mode(self) -> Literal["cached", "live"]:
+        """What `features` comes to: cached wherever a frozen part gives the same at every step."""
+        return "live" if self.features == "live" or self.no_trunk else "cached"
 
     @property
     def reads_backbone(self) -> bool:
@@ -160,136 +174,11 @@ class Config(_Strict):
         return self
 
 
-# Where a run reads and writes, and how fast: two runs that differ in these alone are the same run.
-_LOCATIONS = (
-    "output_dir",
-    "name",
-    "export",
-    "device",
-    "data.root",
-    "data.download",
-    "data.mirror",
-    "data.allow_unofficial",
-    "dataset.path",  # what lies there stands in `dataset.content`
-    "dataset.image_root",
-    "cache.root",
-    "cache.limit_gb",
-    "train.eval_batch_size",
-    "dataset.recipe",  # what it chose stands in `train` and `majority_ratio`
-    "method.title",
-    "method.python",
-)
-
-
-def identity(cfg: Config) -> dict[str, Any]:
-    """Everything in a configuration that its results depend on, as plain JSON values."""
-    return without_locations(cfg.model_dump(mode="json"))
-
-
-def without_locations(values: Any) -> dict[str, Any]:
-    """The same for a configuration that was read from a file, of whatever version."""
-    kept = copy.deepcopy(values) if isinstance(values, dict) else {}
-    for path in (*_LOCATIONS, *unread(kept.get("method"))):
-        *parents, last = path.split(".")
-        node = kept
-        for parent in parents:
-            node = node.get(parent, {})
-        node.pop(last, None)
-    if kept.get("method", {}).get("name") == "backbone":  # as before there were other methods
-        kept.pop("method")
-    dataset = kept.get("dataset")
-    if isinstance(dataset, dict) and dataset.get("source") != "folder":
-        for key in OwnImages.model_fields:
-            dataset.pop(key, None)
-    if kept.get("adapter", "none") == "none":  # then its settings decide nothing
-        kept.pop("adapter", None)
-        kept.pop("lora", None)
-    if not balancing.decides(kept):
-        kept.pop("balancing", None)
-    evaluate = kept.get("evaluate")
-    if isinstance(evaluate, dict) and not evaluate.get("metrics"):
-        evaluate.pop("metrics", None)
-    return kept
-
-
-def run_name(cfg: Config) -> str:
-    """The run folder's name: what a reader asks for first, then a digest of the rest."""
-    if cfg.name is not None:
-        return cfg.name
-    digest = hashlib.sha256(json.dumps(identity(cfg), sort_keys=True).encode()).hexdigest()[:8]
-    balance = "full"
-    if cfg.balanced:
-        balance = "balanced" if cfg.balancing.papers else cfg.balancing.name
-    if cfg.trains_backbone:
-        depth = "all" if cfg.unfreeze == "all" else f"top{cfg.unfreeze}"
-        model = f"{cfg.backbone.name}_{depth}"
-    else:
-        model = cfg.method.name + (f"_{cfg.backbone.name}" if cfg.reads_backbone else "")
-    return f"{cfg.dataset.name}_{cfg.size}_{balance}_{model}_seed{cfg.seed}_{digest}"
-
-
-def check_given(cfg: Config, overrides: Sequence[str]) -> None:
-    """Raise UserError where the command line sets what the run's method does not read.
-
-    overrides: as Hydra lists them, `key=value`.
-    """
-    if vain := given_in_vain(cfg.method.model_dump(), overrides):
-        raise UserError(
-            f"{', '.join(vain)}: found with method={cfg.method.name}, which does not read "
-            f"{'it' if len(vain) == 1 else 'them'}; leave out what does not apply (the method's "
-            f"own settings: {_own_settings(cfg)}), or set method=backbone."
-        )
-    if not cfg.balanced and (vain := setting(["balancing"], overrides)):
-        raise UserError(
-            f"{', '.join(vain)}: found with balanced=false, which balances nothing; set "
-            "balanced=true, or leave it out."
-        )
-
-
-def _own_settings(cfg: Config) -> str:
-    own = [key for key in type(cfg.method).model_fields if key not in ("name", "title")]
-    return ", ".join(f"method.{key}" for key in own) or "none"
-
-
-def conf_dir() -> Path:
-    """The folder of YAML files: inside an installed wheel, else at the top of the repository."""
-    packaged = Path(__file__).parents[1] / "conf"
-    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "conf"
-
-
-def _recipe(key: str, *, _root_: DictConfig) -> Any:
-    # `${recipe:...}`: an interpolation key cannot be a bool, so the choice is made here. A value
-    # of `balanced` that is no bool is reported by `resolve`, with its key.
-    recipes = _root_.dataset.recipe
-    balanced = _root_.balanced is True and recipes.balanced is not None
-    return recipes["balanced" if balanced else "full"][key]
-
-
-def register_resolvers() -> None:
-    """Make `${recipe:...}` known to OmegaConf; calling it again does nothing."""
-    OmegaConf.register_new_resolver("recipe", _recipe, replace=True)
-
-
-def resolve(composed: DictConfig) -> Config:
-    """Check a composed configuration and freeze it.
+def check(values: Any) -> Config:
+    """The configuration of plain values, as YAML holds them.
 
     Raises UserError that lists every wrong key with what was found and what is allowed.
     """
-    try:
-        values = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as e:
-        raise UserError(f"configuration: {e}") from e
-    assert isinstance(values, dict)
-    return check(values)
-
-
-def with_backbone(cfg: Config, backbone: BackboneConfig) -> Config:
-    """The same run with another backbone, or a completed one; all rules are checked again."""
-    return check(cfg.model_dump() | {"backbone": backbone.model_dump()})
-
-
-def check(values: Any) -> Config:
-    """The same for plain values, as a run's own `config.yaml` holds them."""
     try:
         return Config.model_validate(values)
     except ValidationError as e:

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from beitmed import config
+from beitmed import config, tasks
 from beitmed.config import Config
 from beitmed.data import folder_splits, folder_table, image_rows
 from beitmed.data.folder_table import Image, refuse, shown
 from beitmed.errors import UserError
 from beitmed.storage.rows import Rows, Selected
+from beitmed.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ def complete(cfg: Config) -> Config:
     images = folder_table.read(cfg)
     classes, task = _classes(cfg, images)
     changes = {
-        "task": task,
+        "task": task.name,
         "classes": list(classes),
         "positive_label": _positive(cfg, task, classes),
         "positive_class": None,
@@ -68,7 +69,7 @@ def complete(cfg: Config) -> Config:
     values = cfg.model_dump()
     completed = config.check({**values, "dataset": {**values["dataset"], **changes}})
     if (
-        task == "binary"
+        task.has_positive
         and cfg.dataset.positive_class is None
         and cfg.dataset.positive_label is None
     ):
@@ -171,12 +172,15 @@ def _of(cfg: Config, image: Image, several: bool) -> list[str]:
     return [part.strip() for part in image.label.split(cfg.dataset.separator)]
 
 
-def _classes(cfg: Config, images: Sequence[Image]) -> tuple[tuple[str, ...], str]:
+def _classes(cfg: Config, images: Sequence[Image]) -> tuple[tuple[str, ...], Task]:
     dataset, table = cfg.dataset, images[0].where != ""
     marked = table and any(dataset.separator in image.label for image in images)
-    several = dataset.task == "multilabel" or (dataset.task == "auto" and marked)
+    given = tasks.TASKS.get(dataset.task)  # None of "auto"
+    several = marked if given is None else given.several_labels
     if several and not table:
-        raise UserError("dataset.task: found multilabel, which needs a table, not class folders")
+        raise UserError(
+            f"dataset.task: found {dataset.task}, which needs a table, not class folders"
+        )
     found = {label for image in images for label in _of(cfg, image, several)}
     numbers = all(label.isdecimal() for label in found)
     ordered = sorted(found, key=lambda label: (int(label) if numbers else 0, label))
@@ -184,16 +188,12 @@ def _classes(cfg: Config, images: Sequence[Image]) -> tuple[tuple[str, ...], str
     _check_known(cfg, images, classes, several)
     if absent := [shown(c) for c in classes if c not in found]:
         raise UserError(f"dataset.classes: no image is of {', '.join(absent)}; take it out")
-    task = dataset.task
-    if task == "auto":
-        task = "multilabel" if several else "binary" if len(classes) == 2 else "multiclass"
-    allowed = {"binary": len(classes) == 2, "multilabel": True}.get(task, len(classes) > 2)
-    if len(classes) < 2 or not allowed:
+    task = given or tasks.inferred(several, len(classes))
+    if task is None or not task.allows(len(classes)):
+        needed = "every task needs 2 or more" if task is None else task.classes_needed
         raise UserError(
             f"{dataset.path}: has {len(classes)} classes ({', '.join(map(shown, classes))[:200]}); "
-            + {"binary": "a binary task needs 2", "multilabel": "allowed: 2 or more"}.get(
-                task, "allowed: 2 (task binary) or more (multiclass or ordinal)"
-            )
+            f"{needed}"
         )
     return classes, task
 
@@ -214,13 +214,13 @@ def _check_known(
     refuse(cfg, "has labels that are no class", wrong, f"Allowed: {names} (dataset.classes).")
 
 
-def _positive(cfg: Config, task: str, classes: Sequence[str]) -> int | None:
+def _positive(cfg: Config, task: Task, classes: Sequence[str]) -> int | None:
     label, name = cfg.dataset.positive_label, cfg.dataset.positive_class
-    if task != "binary":
+    if not task.has_positive:
         if label is not None or name is not None:
             raise UserError(
                 f"dataset.positive_{'label' if name is None else 'class'}: is of two classes only, "
-                f"and these images have {len(classes)} (task {task}); allowed: null"
+                f"and these images have {len(classes)} (task {task.name}); allowed: null"
             )
         return None
     if name is None:
@@ -237,11 +237,6 @@ def _positive(cfg: Config, task: str, classes: Sequence[str]) -> int | None:
 def _labels(cfg: Config, images: Sequence[Image], classes: Sequence[str]) -> np.ndarray:
     """int64 [n], or [n, labels] of 0 and 1."""
     index = {name: i for i, name in enumerate(classes)}
-    several = cfg.dataset.task == "multilabel"
-    of_each = [[index[label] for label in _of(cfg, image, several)] for image in images]
-    if not several:
-        return np.array(of_each, np.int64)[:, 0]
-    out = np.zeros((len(images), len(classes)), np.int64)
-    for row, chosen in zip(out, of_each, strict=True):
-        row[chosen] = 1
-    return out
+    task = tasks.of(cfg.dataset.task)
+    of_each = [[index[label] for label in _of(cfg, i, task.several_labels)] for i in images]
+    return task.encoded(of_each, len(classes))

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from beitmed import tasks
 from beitmed.config import Config
 from beitmed.errors import UserError, disk_error
 from beitmed.storage import files
@@ -180,7 +181,8 @@ def _is_loop(entry: os.DirEntry[str]) -> bool:
 
 
 def _of_table(cfg: Config, path: Path) -> list[Image]:
-    columns, task = cfg.dataset.columns, cfg.dataset.task
+    columns, task = cfg.dataset.columns, tasks.TASKS.get(cfg.dataset.task)  # None of "auto"
+    one_label = task is not None and not task.several_labels
     names, rows = _rows(cfg, path)
     root = Path(cfg.dataset.image_root or path.parent).expanduser()
     images, problems, seen = [], {}, dict[str, str]()
@@ -201,7 +203,7 @@ def _of_table(cfg: Config, path: Path) -> list[Image]:
         images.append(Image(file, cell["path"], cell["label"], split, cell.get("patient"), where))
     refuse(
         cfg, "has rows that cannot be used, counted without the header", problems,
-        f"Correct them, or take them out.{_ON_NO_LABEL if task in ('auto', 'multilabel') else ''}",
+        f"Correct them, or take them out.{'' if one_label else _ON_NO_LABEL}",
     )  # fmt: skip
     return images
 

@@ -17,21 +17,17 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from beitmed import tasks
 from beitmed.config import CacheConfig, DataConfig
-from beitmed.config.dataset import DatasetConfig, Task
+from beitmed.config.dataset import DatasetConfig
 from beitmed.errors import UserError, disk_error
 from beitmed.storage import npz_rows
 from beitmed.storage.rows import Rows
+from beitmed.tasks import Task
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 IN_MEMORY = 128 << 20  # bytes of an unpacked file; a larger one's images stay on disk
-_TASKS: dict[str, Task] = {
-    "binary-class": "binary",
-    "multi-class": "multiclass",
-    "ordinal-regression": "ordinal",
-    "multi-label, binary-class": "multilabel",
-}
 _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
 
 
@@ -56,7 +52,7 @@ class MedMNISTFile:
 
     @property
     def task(self) -> Task:
-        return _TASKS[self.info["task"]]
+        return tasks.by_official_name(self.info["task"])
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -93,15 +89,14 @@ def entry_of(dataset: DatasetConfig) -> Mapping[str, Any]:
             f"dataset.classes: found with dataset.flag={dataset.flag}, whose classes MedMNIST "
             "names; leave them out, or give a file of your own a flag of its own"
         )
-    count = len(dataset.classes)
-    if count < 2 or (dataset.task == "binary" and count != 2) or len({*dataset.classes}) < count:
+    count, task = len(dataset.classes), tasks.of(dataset.task)
+    if not task.allows(count) or len({*dataset.classes}) < count:
         raise UserError(
-            f"dataset.classes: found {', '.join(dataset.classes)} with task {dataset.task}; "
-            "allowed: a name of its own for each label, two for a binary task, else two or more"
+            f"dataset.classes: found {', '.join(dataset.classes)} with task {task.name}; "
+            f"allowed: a name of its own for each label, and {task.classes_needed}"
         )
-    tasks = {task: name for name, task in _TASKS.items()}
     return {
-        "task": tasks[dataset.task],
+        "task": task.official_name,
         "label": {str(i): name for i, name in enumerate(dataset.classes)},
     }
 
@@ -202,7 +197,7 @@ def read(
         images, labels = arrays[f"{split}_images"], np.asarray(arrays[f"{split}_labels"])
         _check_images(file, split, images, len(labels) if labels.ndim else 0)
         _check_labels(file, split, labels, len(images))
-        out[split] = (images, (labels if file.task == "multilabel" else labels[:, 0]).astype("i8"))
+        out[split] = (images, file.task.from_columns(labels))
     return out
 
 
@@ -284,25 +279,24 @@ def _check_images(
 
 def _check_labels(file: MedMNISTFile, split: str, labels: np.ndarray, n: int) -> None:
     classes = len(file.info["label"])
-    several = file.task == "multilabel"
-    shape = (n, classes if several else 1)
+    shape = (n, file.task.columns(classes))
     if labels.dtype.kind not in "iu" or labels.shape != shape:
         _refuse(
             file,
             f"has {split}_labels of type {labels.dtype} and shape {labels.shape}",
             f"integers of shape {shape}",
         )
-    allowed = range(2 if several else classes)
+    allowed = file.task.values(classes)
     outside = np.setdiff1d(labels, allowed)
     if outside.size:
-        names = "" if several else f" ({', '.join(file.class_names)})"
+        names = f" ({', '.join(file.class_names)})" if len(allowed) == classes else ""
         _refuse(
             file,
             f"has the labels {outside[:5].tolist()} in {split}_labels",
             f"0 to {allowed[-1]}{names}",
         )
-    seen = np.flatnonzero(labels.any(axis=0)) if several else labels
-    empty = np.setdiff1d(np.arange(classes), seen)
+    members = file.task.members(file.task.from_columns(labels), classes)
+    empty = np.flatnonzero(~members.any(axis=0))
     if empty.size:
         names = ", ".join(f"{c} ({file.class_names[c]})" for c in empty)
         _refuse(file, f"has no image of class {names} in {split}", "at least one of each class")

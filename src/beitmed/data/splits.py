@@ -25,6 +25,13 @@ class Split:
     labels: np.ndarray
     files: tuple[tuple[str, str, str], ...] | None = None
 
+    @property
+    def groups(self) -> tuple[str, ...] | None:
+        """The patient of each image, None where patients are not known."""
+        if self.files is None or not all(patient for _, _, patient in self.files):
+            return None
+        return tuple(patient for _, _, patient in self.files)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -89,10 +96,10 @@ def _medmnist(cfg: Config) -> Data:
     assert cfg.dataset.flag is not None
     entry = medmnist_files.entry_of(cfg.dataset)
     file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data, entry)
-    if file.task != cfg.dataset.task:
+    if file.task.name != cfg.dataset.task:
         raise UserError(
-            f"dataset.task: found {cfg.dataset.task}, but {cfg.dataset.flag} is {file.task}. Give "
-            f"dataset.task={file.task}, or the dataset.flag that is meant."
+            f"dataset.task: found {cfg.dataset.task}, but {cfg.dataset.flag} is {file.task.name}. "
+            f"Give dataset.task={file.task.name}, or the dataset.flag that is meant."
         )
     arrays = medmnist_files.read(file, cfg.cache)
     splits = {k: Split(images, labels) for k, (images, labels) in arrays.items()}

@@ -14,14 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from beitmed import data
+from beitmed import data, tasks
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
-from beitmed.plots import attention_maps
 from beitmed.plots.attention_maps import Explained
-from beitmed.runs import artifacts
-from beitmed.runs.artifacts import Run
+from beitmed.runs import reader
+from beitmed.runs.folder import Run
 
 log = logging.getLogger(__name__)
 MOST_IMAGES = 48  # of one command
@@ -77,7 +76,7 @@ def explain(
 ) -> tuple[Explained, np.ndarray]:
     """Attention maps of a finished run's images, and the logits [n, classes] of the same pass.
 
-    changes: as for `artifacts.read_config`. Raises UserError where the folder holds no finished
+    changes: as for `reader.read_config`. Raises UserError where the folder holds no finished
     run, data or weights are missing or not the run's, or the choice is not in it.
     """
     choice = choice or Choice()
@@ -141,20 +140,8 @@ def _read(
     return explained, logits
 
 
-def figure(
-    folder: Path, stem: Path, choice: Choice | None = None, changes: Sequence[str] = ()
-) -> str:
-    """Draw the overview of a finished run's images as `<stem>.png` and `.svg`; the caption.
-
-    For a report; raises UserError as `explain`.
-    """
-    explained, _ = explain(folder, choice, changes)
-    attention_maps.overview(stem, explained)
-    return explained.caption
-
-
 def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
-    cfg = artifacts.read_config(folder, changes)
+    cfg = reader.read_config(folder, changes)
     run = Run(folder)
     if not run.finished:
         raise UserError(
@@ -166,7 +153,7 @@ def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
             f"{folder}: a run with method={cfg.method.name}, which has no attention; give a run "
             "with method=backbone."
         )
-    if cfg.dataset.task == "multilabel":
+    if tasks.of(cfg.dataset.task).several_labels:
         raise UserError(
             f"{folder}: an image of {cfg.dataset.name} has several labels, for which attention "
             "maps are not drawn; give a run of a dataset with one label an image."

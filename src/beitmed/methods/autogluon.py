@@ -29,7 +29,7 @@ from beitmed.data.splits import Split
 from beitmed.errors import UserError
 from beitmed.methods import autogluon_worker
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 
 log = logging.getLogger(__name__)
 _WORKER = Path(autogluon_worker.__file__)

@@ -18,7 +18,7 @@ from beitmed.data import Data
 from beitmed.errors import UserError
 from beitmed.methods import arrays
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 
 log = logging.getLogger(__name__)
 _SMALLEST = 1e-7  # probability: forests say 0 and 1, which have no finite logit

@@ -16,13 +16,13 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.data.pixels import PixelDataset
-from beitmed.model import Fit
+from beitmed.model import Fit, Row
 from beitmed.runs import record
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.storage import files
 from beitmed.training import trainer
-from beitmed.trunk_cache import trunk_features as features
-from beitmed.trunk_cache.trunk_features import FeatureDataset
+from beitmed.trunk_cache import features
+from beitmed.trunk_cache.rows import FeatureDataset
 
 log = logging.getLogger(__name__)
 # Two checkpoints for a moment, each with Adam's two moments, the trained layers, and the rest.
@@ -31,13 +31,20 @@ _COPIES_OF_TRAINED, _BYTES_OF_THE_REST = 7, 20_000_000
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """Train to the last epoch; write model.json before, top.safetensors and any export after."""
-    network, datasets, description = _prepare(cfg, data, indices)
+    task = tasks.of(cfg.dataset.task)
+    with folder.phase("features"):
+        network, datasets, description = _prepare(cfg, data, indices)
+    network.loss = task.loss
     trained_count, total = network.count()
     files.require_space(folder.path, _COPIES_OF_TRAINED * 4 * trained_count + _BYTES_OF_THE_REST)
     _begin(cfg, folder, network, description)
 
     def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        return tasks.score(cfg.dataset, logits, labels)
+        return task.score(logits, labels, cfg.dataset.positive_label)
+
+    def report(row: Row) -> None:
+        record.log_epoch(cfg, row)
+        folder.tick()
 
     history, logits_of = trainer.fit(
         network,
@@ -46,7 +53,7 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
         cfg,
         folder.checkpoints,
         score,
-        report=lambda row: record.log_epoch(cfg, row),
+        report=report,
     )
     # The test split is read here, once, after the last epoch: nothing is chosen by it.
     logits = {name: logits_of(datasets[name]) for name in ("val", "test")}
@@ -68,11 +75,11 @@ def _prepare(
     rows = {"train": indices, "val": None, "test": None}
     cached = features.prepare(cfg, data)
     if cached is not None:
-        entries = cached.entries
+        rows_of = cached.rows
         return (
             adapters.adapt(cfg, cached.network),
             {
-                name: FeatureDataset(entries[name].open(), split.labels, rows[name])
+                name: FeatureDataset(rows_of[name], split.labels, rows[name])
                 for name, split in data.splits.items()
             },
             cached.description,
@@ -116,7 +123,6 @@ def _export(cfg: Config, folder: Run, data: Data) -> None:
     network, processor = trained.load(cfg, folder.path / "top.safetensors", data.class_names)
     files.require_space(folder.path, 4 * network.count()[1])
     adapters.merge(network)
-    if cfg.dataset.task == "multilabel":
-        network.model.config.problem_type = "multi_label_classification"  # a sigmoid each
+    network.model.config.problem_type = tasks.of(cfg.dataset.task).problem_type
     network.model.save_pretrained(folder.path / "huggingface")
     processor.save_pretrained(folder.path / "huggingface")

@@ -17,7 +17,7 @@ from beitmed.config.method import FeaturesLogisticMethod, LogisticMethod
 from beitmed.data import Data
 from beitmed.methods import arrays, pooled, selection
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 
 
 def on_pixels(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:

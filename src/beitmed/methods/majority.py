@@ -7,7 +7,7 @@ import numpy as np
 from beitmed.config import Config
 from beitmed.data import Data, counts
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:

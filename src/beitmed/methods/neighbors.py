@@ -13,7 +13,7 @@ from beitmed.config.method import KnnMethod
 from beitmed.data import Data
 from beitmed.methods import pooled, selection
 from beitmed.model import Fit
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.data.pixels import PixelDataset
-from beitmed.trunk_cache import trunk_features
+from beitmed.trunk_cache import features as trunk_features
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def features(cfg: Config, data: Data, indices: np.ndarray) -> Pooled:
     cached = trunk_features.prepare(frozen, data)
     if cached is not None:
         network, description = cached.network, dict(cached.description)
-        rows = {name: np.asarray(entry.open()[:]) for name, entry in cached.entries.items()}
+        rows = {name: np.asarray(found[:]) for name, found in cached.rows.items()}
     else:
         model, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
         network, description = FreezableBackbone(model, 0).eval(), {"mode": "live"}

@@ -37,10 +37,3 @@ def build(name: str, size: int, channels: int, classes: int) -> nn.Module:
             if isinstance(module, nn.Conv2d):
                 module.reset_parameters()
     return network.to(memory_format=torch.channels_last)  # a tenth faster, on a CPU in bf16
-
-
-def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy; labels int [n], or float [n, labels] of 0 and 1: a sigmoid each."""
-    if labels.dim() == 2:
-        return nn.functional.binary_cross_entropy_with_logits(logits, labels)
-    return nn.functional.cross_entropy(logits, labels)

@@ -20,7 +20,7 @@ from beitmed.data import Data, Split
 from beitmed.errors import UserError
 from beitmed.methods import resnet
 from beitmed.model import Fit, Row
-from beitmed.runs.artifacts import Run
+from beitmed.runs.folder import Run
 from beitmed.storage import files
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class _Training:
     def __init__(self, cfg: Config, data: Data, indices: np.ndarray) -> None:
         assert isinstance(cfg.method, ResNetMethod)
         self.cfg, self.method, self.data, self.indices = cfg, cfg.method, data, indices
+        self.task = tasks.of(cfg.dataset.task)
         self.device = compute.device(cfg)
         torch.manual_seed(cfg.seed)
         shape = data.train.images.shape
@@ -78,7 +79,7 @@ class _Training:
         for start in tqdm(starts, desc=f"epoch {self.epoch + 1}", leave=False, disable=None):
             pixels, labels = self._batch(self.data.train, order[start : start + size])
             self.optimizer.zero_grad(set_to_none=True)
-            loss = resnet.loss(self._scores(pixels), labels)
+            loss = self.task.loss(self._scores(pixels), labels)
             if not torch.isfinite(loss):
                 raise UserError(
                     f"method: the loss is {loss.item()} in epoch {self.epoch + 1}. Try a smaller "
@@ -91,9 +92,12 @@ class _Training:
         self.epoch += 1
         self._evaluate(rate, total / len(order), len(starts))
 
+    def _score(self, logits: np.ndarray, split: Split) -> dict[str, float | None]:
+        return self.task.score(logits, split.labels, self.cfg.dataset.positive_label)
+
     def _evaluate(self, rate: float, train_loss: float, steps: int) -> None:
         logits, val_loss = self._logits(self.data.val)
-        scores = tasks.score(self.cfg.dataset, logits, self.data.val.labels)
+        scores = self._score(logits, self.data.val)
         self.history.append({
             "epoch": self.epoch, "step": self.epoch * steps, "learning_rate": rate,
             "train_loss": train_loss, "val_loss": val_loss,
@@ -118,7 +122,7 @@ class _Training:
             rows = np.arange(start, min(start + self.method.batch_size, len(split.labels)))
             pixels, labels = self._batch(split, rows)
             logits = self._scores(pixels)
-            total += float(resnet.loss(logits, labels)) * len(rows)
+            total += float(self.task.loss(logits, labels)) * len(rows)
             parts.append(logits.cpu().numpy().astype(np.float64))
         return np.concatenate(parts), total / len(split.labels)
 
@@ -174,7 +178,7 @@ class _Training:
                 "best_epoch_by": "validation AUC, the first of equals",
                 # An early version of the benchmark's code kept a reference to the best network
                 # instead of a copy, and so tested the last epoch. Shown, and chosen by nobody.
-                "last_epoch_test": tasks.score(self.cfg.dataset, last, self.data.test.labels),
+                "last_epoch_test": self._score(last, self.data.test),
                 "images": "mean 0.5, standard deviation 0.5",
                 "stem": "3x3, stride 1" if not isinstance(self.network.maxpool, nn.MaxPool2d)
                 else "7x7, stride 2, max pooling",

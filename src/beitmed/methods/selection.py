@@ -28,9 +28,10 @@ def choose(
     Where no AUC is defined the validation accuracy decides. val_logits: a candidate -> float64
     [n, classes].
     """
+    task = tasks.of(cfg.dataset.task)
     tried: list[tuple[T, dict[str, float | None]]] = []
     for candidate in sorted(set(candidates)):
-        scores = tasks.score(cfg.dataset, val_logits(candidate), data.val.labels)
+        scores = task.score(val_logits(candidate), data.val.labels, cfg.dataset.positive_label)
         tried.append((candidate, scores))
         auc = "undefined" if scores["auc"] is None else f"{scores['auc']:.3f}"
         log.info(

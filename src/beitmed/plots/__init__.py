@@ -1,1 +1,1 @@
-"""The figures of a run; no other module but those of audit and report draws."""
+"""Every figure, at the width of a page and of a column: from arrays to a matplotlib figure."""

@@ -6,14 +6,10 @@ what is there: a map that is nearly uniform looks so, and is not stretched until
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import matplotlib
 import matplotlib.patheffects as effects
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -22,15 +18,15 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from beitmed.plots.curves import FULL_WIDTH, STYLE, wrapped, write
+from beitmed.plots.page import EDGE, FULL_WIDTH, WIDTH, Page, styled
+from beitmed.plots.text import fitted, height_of
 
 _ALPHA = 0.72  # of a map over its image: its brightness, not the image's, must tell
-_MARGIN, _GAP = 0.08, 0.06  # inches
+_GAP = 0.06  # inches
 _LINE = 0.115  # inches, of the small print
 _BAR = 0.56  # inches, of a colour bar with its numbers, label and the space below
 _OUTLINED = 1.5  # times the even spread
 _SMALL = 6.5  # points
-_HEADS_PER_LINE = 8
 _COLOURS = matplotlib.colormaps["magma"]
 _STROKED: list[effects.AbstractPathEffect] = [
     effects.withStroke(linewidth=1.5, foreground="k")
@@ -58,7 +54,7 @@ class Explained:
     layer: int
     layers: int
     rows: str  # "patches" or "cls": whose attention is shown
-    read_by_head: str  # idem: which tokens the classifier reads
+    read_by_head: str  # "patches" or "cls": which tokens the classifier reads
     heads: np.ndarray
     rollout: np.ndarray
     covered: tuple[float, float] = (1.0, 1.0)  # shares of the image's height and width, centred
@@ -122,86 +118,62 @@ class Explained:
         return f"{self.split} {index}: {actual}; predicted: {predicted} ({verdict})"
 
 
-class _Page:
-    """A figure on which things are placed in inches from its upper left corner.
+@styled()
+def overview(explained: Explained, *, width: float = FULL_WIDTH) -> Figure:
+    """Draw image, mean over heads and rollout of all images, on two scales that they share.
 
-    The titles stand on top; then comes `inner` inches of space from `top` on; then the caption.
-    """
-
-    def __init__(self, titles: Sequence[str], inner: float, caption: str) -> None:
-        heading = [line for title in titles for line in _lines(title, 118)]
-        text = textwrap.wrap(caption, 130)  # all of it, however long
-        self.top = _MARGIN + len(heading) * 0.13 + 0.06
-        self.height = self.top + inner + len(text) * _LINE + _MARGIN
-        self.figure = Figure(figsize=(FULL_WIDTH, self.height))
-        self.text(_MARGIN, _MARGIN, "\n".join(heading), 7.5)
-        self.text(_MARGIN, self.top + inner, "\n".join(text))
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        w, h = FULL_WIDTH, self.height
-        return self.figure.add_axes((x / w, 1 - (y + height) / h, width / w, height / h))
-
-    def text(self, x: float, y: float, text: str, size: float = _SMALL) -> None:
-        self.figure.text(
-            x / FULL_WIDTH, 1 - y / self.height, text, va="top", fontsize=size, parse_math=False,
-        )  # fmt: skip
-
-
-def overview(path_stem: Path, explained: Explained) -> tuple[Path, Path]:
-    """Write image, mean over heads and rollout of all images as `<path_stem>.png` and `.svg`.
-
-    Two images a line; the two scales are shared by all images. Returns the two paths.
+    Two images a line on a page, one in a column.
     """
     mean, rolled = _Scale.of(explained, explained.mean), _Scale.of(explained, explained.rollout)
-    names = [_lines(explained.name(i), 64) for i in range(len(explained.indices))]
-    named = max(map(len, names)) * _LINE + 0.03
-    side = (FULL_WIDTH - 2 * _MARGIN - 6 * _GAP) / 6
-    lines, step = -(-len(names) // 2), named + side + 2.2 * _LINE
-    with matplotlib.style.context(["default", STYLE]):
-        page = _Page([explained.title], lines * step + _BAR, explained.caption)
-        for i, name in enumerate(names):
-            x = _MARGIN + (i % 2) * (3 * side + 4 * _GAP)
-            y = page.top + (i // 2) * step
-            page.text(x, y, "\n".join(name))
-            _three(page, explained, i, (x, y + named, side, side + _GAP), (mean, rolled))
-        wide, y = FULL_WIDTH / 2 - 4 * _MARGIN, page.top + lines * step
-        _bar(page.axes(2 * _MARGIN, y, wide, 0.09), mean, "Mean over heads: ")
-        _bar(page.axes(FULL_WIDTH / 2 + 2 * _MARGIN, y, wide, 0.09), rolled, "Rollout: ")
-        return write(page.figure, path_stem)
+    across = 2 if width > WIDTH else 1
+    side = (width - 2 * EDGE - (3 * across - 1 + (across - 1)) * _GAP) / (3 * across)
+    of_one = 3 * side + 2 * _GAP
+    names = [fitted(explained.name(i), of_one, lines=9, size=_SMALL)
+             for i in range(len(explained.indices))]  # fmt: skip
+    named = max(height_of(name, _SMALL) for name in names) + 0.03
+    lines, step = -(-len(names) // across), named + side + 2.2 * _LINE
+    inner = lines * step + _BAR
+    page = Page(width, inner, explained.title, caption=explained.caption)
+    for i, name in enumerate(names):
+        x = EDGE + (i % across) * (of_one + 2 * _GAP)
+        y = (i // across) * step
+        page.text(x, y, name, fontsize=_SMALL)
+        _three(page, explained, i, (x, y + named, side, side + _GAP), (mean, rolled))
+    wide = width / 2 - 4 * EDGE
+    for k, (scale, what) in enumerate(((mean, "Mean: "), (rolled, "Rollout: "))):
+        _bar(page.axes(2 * EDGE + k * width / 2, lines * step, wide, 0.09), scale, what)
+    return page.figure
 
 
-def one_image(path_stem: Path, explained: Explained, i: int) -> tuple[Path, Path]:
-    """Write image i with the mean over heads, rollout and a map a head; `.png` and `.svg`.
-
-    All heads share one scale. Returns the two paths.
-    """
-    heads, large, apart = explained.heads[i], 1.6, 2.5
+@styled()
+def one_image(explained: Explained, i: int, *, width: float = FULL_WIDTH) -> Figure:
+    """Draw image i with the mean over heads, rollout and a map a head; all heads share a scale."""
+    heads = explained.heads[i]
     mean, rolled, each = (
         _Scale.of(explained, shares) for shares in (explained.mean[i], explained.rollout[i], heads)
     )
-    columns = min(_HEADS_PER_LINE, len(heads))
-    small = (FULL_WIDTH - 2 * _MARGIN - (_HEADS_PER_LINE - 1) * _GAP) / _HEADS_PER_LINE
-    line, lines = small + 1.6 * _LINE, -(-len(heads) // columns)
+    apart = (width - 2 * EDGE + _GAP) / 3
+    large, across = min(1.6, apart - 0.12), 8 if width > WIDTH else 4
+    small = (width - 2 * EDGE - (across - 1) * _GAP) / across
+    line, lines = small + 1.6 * _LINE, -(-len(heads) // across)
     upper = large + 2.2 * _LINE + _BAR
-    with matplotlib.style.context(["default", STYLE]):
-        inner = upper + lines * line + _BAR
-        page = _Page([explained.title, explained.name(i)], inner, explained.caption)
-        _three(page, explained, i, (_MARGIN, page.top, large, apart), (mean, rolled))
-        for k, scale in enumerate((mean, rolled), start=1):
-            y = page.top + large + 2.2 * _LINE
-            _bar(page.axes(_MARGIN + k * apart, y, large, 0.09), scale, "")
-        for k, shares in enumerate(heads):
-            x = _MARGIN + (k % columns) * (small + _GAP)
-            y = page.top + upper + (k // columns) * line
-            _panel(page.axes(x, y, small, small), explained, i, shares, each)
-            page.text(x, y + small + 0.02, f"Head {k + 1}{_on_cls(shares)}", 5.5)
-        y = page.top + upper + lines * line
-        _bar(page.axes(_MARGIN + 0.1, y, FULL_WIDTH / 2, 0.09), each, "Heads: ")
-        return write(page.figure, path_stem)
+    notes = [explained.name(i)]
+    page = Page(
+        width, upper + lines * line + _BAR, explained.title, notes, caption=explained.caption
+    )
+    _three(page, explained, i, (EDGE, 0, large, apart), (mean, rolled))
+    for k, scale in enumerate((mean, rolled), start=1):
+        _bar(page.axes(EDGE + k * apart, large + 2.2 * _LINE, large, 0.09), scale, "")
+    for k, shares in enumerate(heads):
+        x, y = EDGE + (k % across) * (small + _GAP), upper + (k // across) * line
+        _panel(page.axes(x, y, small, small), explained, i, shares, each)
+        page.text(x, y + small + 0.02, f"{k + 1}{_on_cls(shares)}", fontsize=6)
+    _bar(page.axes(EDGE + 0.1, upper + lines * line, width / 2, 0.09), each, "Heads: ")
+    return page.figure
 
 
 def _three(
-    page: _Page,
+    page: Page,
     explained: Explained,
     i: int,
     place: tuple[float, float, float, float],
@@ -217,7 +189,8 @@ def _three(
         )
     ):
         _panel(page.axes(x + k * step, y, side, side), explained, i, shares, scale)
-        page.text(x + k * step, y + side + 0.03, title + _on_cls(shares))
+        said = fitted(title + _on_cls(shares), step - 0.02, size=6)
+        page.text(x + k * step, y + side + 0.03, said, fontsize=6)
 
 
 @dataclass(frozen=True)
@@ -288,7 +261,3 @@ def _bar(axes: Axes, scale: _Scale, what: str) -> None:
 
 def _on_cls(shares: np.ndarray | None) -> str:
     return "" if shares is None else f" (CLS {100 * shares[0]:.1f} %)"
-
-
-def _lines(text: str, width: int) -> Sequence[str]:
-    return wrapped(text, width).splitlines()

@@ -1,87 +1,60 @@
-"""ROC curves of many classes or labels: a small panel each, since fourteen in one cannot be told
+"""ROC curves of many classes or labels: a small plot each, since fourteen in one cannot be told
 apart."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib.style
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from beitmed.plots.curves import FULL_WIDTH, STYLE, auc_short, roc_band, roc_points, wrapped, write
+from beitmed.plots.page import COLUMNS, EDGE, FULL_WIDTH, WIDTH, Page, styled, unit_square
+from beitmed.plots.roc import CHANCE, FPR_LABEL, TPR_LABEL, auc_short, draw_band
+from beitmed.plots.roc_points import corners
+from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats
-
-_COLUMNS = 4
-_NAME = 26  # letters a line over a panel
+from beitmed.tasks.task import Curves
 
 
-def corners(labels: Bools, score: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return (fpr, tpr, threshold) of `plots.roc_points` where the curve turns: the same curve."""
-    fpr, tpr, threshold = roc_points(labels, score)
-    before, after = np.diff(fpr), np.diff(tpr)
-    turns = before[:-1] * after[1:] != before[1:] * after[:-1]
-    kept = np.concatenate([[True], turns, [True]])
-    return fpr[kept], tpr[kept], threshold[kept]
-
-
-def draw(
-    path_stem: Path,
-    *,
-    member: Bools,
-    score: Floats,
-    names: Sequence[str],
-    aucs: Sequence[Estimate],
-    title: str,
-) -> tuple[Path, Path]:
-    """Write a panel for each column as `<path_stem>.png` and `.svg`; return the two paths.
-
-    member [n, k] is true for cases of the column's class, which a high score [n, k] (float64,
-    finite) speaks for. A class without both kinds of cases gets a panel that says so.
-    """
+@styled()
+def roc_panels(
+    curves: Curves, *, aucs: Sequence[Estimate], title: str, width: float = FULL_WIDTH
+) -> Figure:
+    """Draw a small plot for each column; a class without both kinds of cases says so in its own."""
+    names, member, score = curves.names, curves.member, curves.score
     assert len(names) == len(aucs) == member.shape[1] == score.shape[1]
-    columns = min(_COLUMNS, len(names))
-    rows = -(-len(names) // columns)
-    heading = wrapped(title, 100)
-    with matplotlib.style.context(["default", STYLE, {"axes.titlesize": 6.5, "font.size": 6.5}]):
-        height = rows * 1.98 + 0.3 + 0.14 * len(heading.splitlines())
-        figure = Figure(
-            figsize=(FULL_WIDTH * columns / _COLUMNS, height),
-            layout=ConstrainedLayoutEngine(wspace=0.06, hspace=0.06),
+    columns, left, gap = COLUMNS if width > WIDTH else 2, 0.5, 0.16
+    side = (width - left - EDGE - gap * (columns - 1)) / columns
+    headings = [
+        name_and_remark(name, auc_short(auc), side + 0.1, size=6.5)
+        for name, auc in zip(names, aucs, strict=True)
+    ]
+    above = max(height_of(heading, 6.5) for heading in headings) + 0.08
+    pitch, rows = above + side + 0.22, -(-len(names) // columns)
+    page = Page(width, rows * pitch + 0.2, title)
+    for i, heading in enumerate(headings):
+        x, y = left + i % columns * (side + gap), i // columns * pitch + above
+        page.text(x, y - 0.04, heading, va="bottom", fontsize=6.5)
+        axes = page.axes(x, y, side, side)
+        _panel(axes, member[:, i], score[:, i], aucs[i])
+        axes.tick_params(
+            labelleft=i % columns == 0, labelbottom=i + columns >= len(names), labelsize=6.5
         )
-        figure.suptitle(heading, fontsize=7.5, parse_math=False)
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for i, (axes, name, auc) in enumerate(zip(panels, names, aucs, strict=False)):
-            _panel(axes, member[:, i], score[:, i], name, auc)
-            axes.label_outer()
-            if i + columns >= len(names):
-                axes.tick_params(labelbottom=True)
-        for axes in panels[len(names) :]:
-            axes.set_axis_off()
-        figure.supxlabel("False positive rate (1 − specificity)", fontsize=7.5)
-        figure.supylabel("True positive rate (sensitivity)", fontsize=7.5)
-        return write(figure, path_stem)
+    middle = left + (min(columns, len(names)) * (side + gap) - gap) / 2
+    page.text(max(middle, 1.1), rows * pitch, FPR_LABEL, ha="center")
+    page.text(0.1, (rows * pitch + above) / 2, TPR_LABEL, rotation=90, va="center")
+    return page.figure
 
 
-def _panel(axes: Axes, y: Bools, score: Floats, name: str, auc: Estimate) -> None:
-    plain = textwrap.wrap(wrapped(name, 200), _NAME, max_lines=2, placeholder=" …")
-    axes.set_title("\n".join([*plain, auc_short(auc)]), parse_math=False, loc="left")
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-    axes.plot([0, 1], [0, 1], color="0.45", linestyle="--", linewidth=0.7)
+def _panel(axes: Axes, y: Bools, score: Floats, auc: Estimate) -> None:
+    unit_square(axes)
+    axes.plot([0, 1], [0, 1], **CHANCE)
     sizes = f"{y.sum():,} of {y.size:,}"
+    said = f"n = {sizes}" if auc.value is not None else f"No curve:\n{sizes} cases"
+    axes.text(0.97, 0.04, said, ha="right", va="bottom", fontsize=6.5)
     if auc.value is None:
-        axes.text(0.97, 0.04, f"No curve:\n{sizes} cases", ha="right", va="bottom")
         return
-    grid = np.linspace(0, 1, 201)
-    low, high = roc_band(y, score, grid)
-    axes.fill_between(grid, low, high, step="mid", color="0.85", linewidth=0)
+    draw_band(axes, y, score, color="0.85", linewidth=0)
     fpr, tpr, _ = corners(y, score)
     axes.plot(fpr, tpr, "k-", linewidth=1, clip_on=False, zorder=3)
-    axes.text(0.97, 0.04, f"n = {sizes}", ha="right", va="bottom")

@@ -4,55 +4,52 @@ from __future__ import annotations
 
 import os
 import platform
-import re
-import sys
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_PACKAGES = (
-    "beitmed",
-    "torch",
-    "transformers",
-    "accelerate",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pillow",
-    "medmnist",
-    "hydra-core",
-    "omegaconf",
-)
+from beitmed.backbones import compute
+from beitmed.config import Config
+
+_PACKAGES = ("beitmed", "torch", "transformers", "accelerate", "numpy", "scipy", "scikit-learn",
+             "pillow", "medmnist", "hydra-core", "omegaconf")  # fmt: skip
 
 
-def describe(seconds: float) -> dict[str, Any]:
-    """Versions, device, threads, and what the run took: seconds, peak memory in bytes."""
-    gpu = torch.cuda.is_available()
+def describe(cfg: Config) -> dict[str, Any]:
+    """Versions, the device that is used, threads, and the commit of the code: JSON values."""
+    device = compute.device(cfg)
     return {
-        "seconds": round(seconds, 1),
-        "peak_memory_bytes": peak_memory(),
-        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if gpu else None,
-        "gpu": torch.cuda.get_device_name() if gpu else None,
+        "device": device.type,
+        "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
         "machine": platform.machine(),
         "system": platform.system(),
         "cpus": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
+        "git": commit(Path(__file__).parent),
     }
 
 
-def peak_memory() -> int | None:
-    """The largest resident memory that this process had, in bytes; None where it is not told."""
-    try:
-        # Linux. Not ru_maxrss: that begins with what the process held that started this one.
-        status = Path("/proc/self/status").read_text()
-        return int(re.findall(r"VmHWM:\s*(\d+) kB", status)[0]) * 1024
-    except (OSError, IndexError):
-        if sys.platform != "darwin":
-            return None
-    import resource  # not there on Windows
+def commit(folder: Path) -> dict[str, Any]:
+    """The commit that the code in `folder` is of, and whether files of it were changed since.
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Null with a reason where the code is not from a git checkout, as when it was installed.
+    """
+    try:
+        tracked = _git(folder, "ls-files", "--error-unmatch", "environment.py")
+        head, changed = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain")
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None, "reason": "the code is not in a git checkout"}
+    assert tracked
+    return {"commit": head, "dirty": bool(changed), "reason": None}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=20
+    )
+    return done.stdout.strip()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from beitmed import tasks
 from beitmed.config import Config
-from beitmed.data import Data
-from beitmed.plots import curves, roc_panels
-from beitmed.runs.artifacts import Run
+from beitmed.plots.learning_curves import Histories, learning_curves
+from beitmed.plots.page import WIDTH, write, write_both
+from beitmed.plots.roc import RocCurve, roc
+from beitmed.plots.roc_panels import roc_panels
+from beitmed.plots.roc_points import corners, roc_points
+from beitmed.runs.folder import Run
 from beitmed.statistics.estimates import Estimate
-from beitmed.tasks import binary, multiclass
+from beitmed.tasks.task import Curves
 
 Estimates = Mapping[str, Estimate]
 _ROC = ("false_positive_rate", "true_positive_rate", "threshold")
@@ -21,7 +26,8 @@ _ROC = ("false_positive_rate", "true_positive_rate", "threshold")
 def draw(
     cfg: Config,
     folder: Run,
-    data: Data,
+    class_names: Sequence[str],
+    labels: np.ndarray,
     logits: np.ndarray,
     estimates: Estimates,
     history: Sequence[Mapping[str, Any]],
@@ -38,13 +44,11 @@ def draw(
             *caveats,
         ]
     )
-    positive = cfg.dataset.positive_label
-    if positive is None:
-        _classes(cfg, folder, data, logits, estimates, title)
-    else:
-        _binary(positive, folder, data, logits, estimates, title)
+    task, positive = tasks.of(cfg.dataset.task), cfg.dataset.positive_label
+    _roc(folder, task.curves(logits, labels, class_names, positive), estimates, title)
     if history:
-        curves.history(folder.path / "history", history)
+        curves = learning_curves([Histories("", [history])], title=title, width=WIDTH)
+        write(curves, folder.path / "history")
 
 
 def _balance(cfg: Config) -> str:
@@ -60,52 +64,30 @@ def _model(cfg: Config) -> str:
     return f"{cfg.backbone.name} {title}" if cfg.reads_backbone else title
 
 
-def _binary(
-    positive: int, folder: Run, data: Data, logits: np.ndarray, estimates: Estimates, title: str
-) -> None:
-    labels = data.test.labels == positive
-    score = binary.margin(logits, positive)
-    hit = {name: estimates[name].value for name in ("sensitivity", "specificity")}
-    curves.roc(
-        folder.path / "roc",
-        labels=labels,
-        score=score,
-        auc=estimates["auc"],
-        title=title,
-        positive_name=data.class_names[positive],
-        operating_point=(
-            None
-            if hit["sensitivity"] is None or hit["specificity"] is None
-            else (1 - hit["specificity"], hit["sensitivity"])
-        ),
-    )
-    folder.write_csv("roc.csv", _ROC, np.column_stack(curves.roc_points(labels, score)).tolist())
-
-
-def _classes(
-    cfg: Config, folder: Run, data: Data, logits: np.ndarray, estimates: Estimates, title: str
-) -> None:
-    several = cfg.dataset.task == "multilabel"
-    grade = "grade " if cfg.dataset.task == "ordinal" else ""  # RetinaMNIST's are named 0 to 4
-    names = [grade + name for name in data.class_names]
-    classes = np.arange(len(data.class_names))
-    member = data.test.labels == 1 if several else data.test.labels[:, None] == classes
-    score = logits if several else multiclass.one_vs_rest(logits)
-    kind = "label" if several else "class"
-    aucs = [estimates[f"auc_{kind}_{i}"] for i in classes]
-    what = "each label" if several else "each class against all others"
-    roc_panels.draw(
-        folder.path / "roc",
-        member=member,
-        score=score,
-        names=names,
-        aucs=aucs,
-        title=f"{title}. ROC curve of {what}: AUC with its 95 % interval; pointwise 95 % band",
-    )
+def _roc(folder: Run, of: Curves, estimates: Estimates, title: str) -> None:
+    aucs = [estimates[name] for name in of.metrics]
+    if of.column is None:
+        curve = RocCurve("", of.member[:, 0], of.score[:, 0], aucs[0], _operating_point(estimates))
+        figure = roc([curve], title=title, positive_name=of.names[0], width=WIDTH)
+        write(figure, folder.path / "roc")
+        folder.write_csv(
+            "roc.csv", _ROC, np.column_stack(roc_points(curve.y, curve.score)).tolist()
+        )
+        return
+    said = f"{title}. {of.caption}: AUC with its 95 % interval; pointwise 95 % band"
+    write_both(partial(roc_panels, of, aucs=aucs, title=said), folder.path / "roc")
     rows = [
-        [int(i), *point]
-        for i in classes
-        if aucs[i].value is not None
-        for point in np.column_stack(roc_panels.corners(member[:, i], score[:, i])).tolist()
+        [i, *point]
+        for i, auc in enumerate(aucs)
+        if auc.value is not None
+        for point in np.column_stack(corners(of.member[:, i], of.score[:, i])).tolist()
     ]
-    folder.write_csv("roc.csv", [kind, *_ROC], rows)
+    folder.write_csv("roc.csv", [of.column, *_ROC], rows)
+
+
+def _operating_point(estimates: Estimates) -> tuple[float, float] | None:
+    """Where the decision at argmax lies on the curve: its false and true positive rate."""
+    sensitivity, specificity = (estimates[k].value for k in ("sensitivity", "specificity"))
+    if sensitivity is None or specificity is None:
+        return None
+    return 1 - specificity, sensitivity

@@ -34,3 +34,19 @@ def exclusive(root: Path, name: str, waiting: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def if_free(root: Path, name: str) -> Iterator[bool]:
+    """Hold the lock `exclusive` would hold, if no other process has it; whether that is so."""
+    (root / ".locks").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(root / ".locks" / f"{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

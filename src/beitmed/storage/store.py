@@ -8,13 +8,14 @@ whole block, and a damaged entry is found when it is opened.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from beitmed.errors import disk_error
+from beitmed.errors import UserError, disk_error
 from beitmed.storage import locks
 from beitmed.storage.rows import Rows
 
@@ -58,6 +59,19 @@ class Entry:
         return Rows(self.path / _ROWS, self.shape, self.dtype)
 
 
+class Target(NamedTuple):
+    """An entry to be filled: its key, its form, and what its manifest says besides."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    manifest: Mapping[str, Any]
+
+    @property
+    def row_bytes(self) -> int:
+        return int(np.prod(self.shape[1:])) * np.dtype(self.dtype).itemsize
+
+
 class Listed(NamedTuple):
     """An entry as it is listed; the manifest is {} where it is not complete."""
 
@@ -70,8 +84,8 @@ class Listed(NamedTuple):
 class Store:
     """All entries below one folder. Safe against other processes that fill and read."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser()
 
     def find(self, key: str) -> Entry | None:
         """The entry of this key if it is there; a damaged one is removed, which is said."""
@@ -100,83 +114,152 @@ class Store:
         manifest: Mapping[str, Any],
         progress: Callable[[int], None],
     ) -> Entry:
-        """Compute and publish an entry, going on from an interrupted fill of the same key.
+        """Compute and publish an entry; as `fill_together`, whose contract it has, with one."""
+        target = Target(key, shape, dtype, manifest)
+        return self.fill_together([target], lambda a, b: [rows_from(a, b)], block, progress)[0]
 
-        rows_from(start, stop) gives rows [stop - start, ...]; it is asked for `block` rows at a
-        time. progress is told how many rows are done. Call it under `lock(key)`. Raises UserError
-        if the disk is full or cannot be written; what was filled is then removed.
-        """
-        partial = self.root / f"{key}.partial"
-        try:
-            partial.mkdir(parents=True, exist_ok=True)
-            self._fill(partial, shape, dtype, rows_from, block, progress)
-            digests = [json.loads(line) for line in (partial / _JOURNAL).read_text().splitlines()]
-            complete = {
-                **manifest,
-                "format": FORMAT,
-                "shape": list(shape),
-                "dtype": np.dtype(dtype).name,
-                "blocks": digests,
-            }
-            (partial / _MANIFEST).write_text(json.dumps(complete))
-            (partial / _USED).write_text(str(int(time.time())))
-            partial.rename(self.root / key)
-        except OSError as e:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise disk_error(e, self.root) or e from e
-        return Entry(self.root / key, complete)
-
-    def _fill(
+    def fill_together(
         self,
-        partial: Path,
-        shape: tuple[int, ...],
-        dtype: np.dtype,
-        rows_from: Fill,
+        targets: Sequence[Target],
+        rows_from: Callable[[int, int], Sequence[np.ndarray]],
         block: int,
         progress: Callable[[int], None],
-    ) -> None:
-        row_bytes = int(np.prod(shape[1:])) * dtype.itemsize
-        done = _valid_blocks(partial, row_bytes)
-        if done:
-            log.info("%s: going on after %d of %d images.", partial.name, done, shape[0])
-        with (partial / _ROWS).open("ab") as rows, (partial / _JOURNAL).open("a") as journal:
-            rows.truncate(done * row_bytes)
-            progress(done)
-            for start in range(done, shape[0], block):
-                stop = min(start + block, shape[0])
-                raw = np.ascontiguousarray(rows_from(start, stop), dtype=dtype)
-                assert raw.shape == (stop - start, *shape[1:]), (raw.shape, shape)
-                rows.write(raw.data)
-                rows.flush()
-                digest = hashlib.sha256(raw.data).hexdigest()
-                journal.write(json.dumps({"start": start, "stop": stop, "sha256": digest}) + "\n")
-                journal.flush()
-                progress(stop)
-            os.fsync(rows.fileno())
+    ) -> list[Entry]:
+        """Compute and publish entries of equally many rows, which one computation gives.
+
+        rows_from(start, stop) gives rows [stop - start, ...] of each target, and is asked for
+        `block` rows at a time; progress is told how many are done. What an interrupted process had
+        filled of all of them is not computed again. Call it under `lock` of each key. Raises
+        UserError if the disk is full or cannot be written; what was filled is then removed, as it
+        is after a UserError of `rows_from`.
+        """
+        partials = [self.root / f"{target.key}.partial" for target in targets]
+        try:
+            for partial in partials:
+                partial.mkdir(parents=True, exist_ok=True)
+            with contextlib.ExitStack() as files:
+                growing = [
+                    files.enter_context(_Growing(partial, target))
+                    for partial, target in zip(partials, targets, strict=True)
+                ]
+                _grow(growing, rows_from, block, progress)
+            return [self._publish(p, target) for p, target in zip(partials, targets, strict=True)]
+        except (OSError, UserError) as e:
+            for partial in partials:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise disk_error(e, self.root) or e from e
+
+    def _publish(self, partial: Path, target: Target) -> Entry:
+        digests = [json.loads(line) for line in (partial / _JOURNAL).read_text().splitlines()]
+        complete = {
+            **target.manifest,
+            "format": FORMAT,
+            "shape": list(target.shape),
+            "dtype": np.dtype(target.dtype).name,
+            "blocks": digests,
+        }
+        (partial / _MANIFEST).write_text(json.dumps(complete))
+        (partial / _USED).write_text(str(int(time.time())))
+        partial.rename(self.root / target.key)
+        return Entry(self.root / target.key, complete)
 
     def lock(self, key: str) -> AbstractContextManager[None]:
-        """Keep other processes from filling this key meanwhile."""
+        """Keep other processes from filling or removing this key meanwhile."""
         waiting = "Another process is filling the same entry of the cache; waiting for it."
         return locks.exclusive(self.root, key, waiting)
 
     def entries(self) -> list[Listed]:
-        """Every entry, and every fill that is under way or was interrupted."""
+        """Every entry, and every fill that is under way or was interrupted.
+
+        What another process publishes or removes meanwhile is listed as it was before or after.
+        """
         found = []
-        for path in sorted(p for p in self.root.glob("*") if p.is_dir() and p.name[0] != "."):
-            size = sum(f.stat().st_size for f in path.iterdir())
-            try:
-                manifest = json.loads((path / _MANIFEST).read_text())
-                used = float((path / _USED).read_text())
-            except (OSError, ValueError):
-                manifest, used = {}, path.stat().st_mtime
-            found.append(Listed(path, manifest, size, used))
+        for path in sorted(self.root.glob("*")):
+            if path.name[0] != "." and (listed := _listed(path)) is not None:
+                found.append(listed)
         return found
 
-    def remove(self, path: Path) -> None:
-        """Delete an entry as one step, so that nobody finds half of it."""
-        doomed = path.with_name(f"{path.name}.removed")
-        path.rename(doomed)
-        shutil.rmtree(doomed)
+    def remove(self, path: Path) -> bool:
+        """Delete an entry or an interrupted fill as one step, so that nobody finds half of it.
+
+        False, and nothing is deleted, where another process is filling or opening it.
+        """
+        key = path.name.partition(".")[0]
+        with locks.if_free(self.root, key) as free:
+            if free and path.exists():
+                doomed = path.with_name(f"{path.name}.removed")
+                path.rename(doomed)
+                shutil.rmtree(doomed)
+        return free
+
+
+def _listed(path: Path) -> Listed | None:
+    try:
+        size = sum(f.stat().st_size for f in path.iterdir())
+        changed = path.stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text())
+        return Listed(path, manifest, size, float((path / _USED).read_text()))
+    except (OSError, ValueError):
+        return Listed(path, {}, size, changed)
+
+
+class _Growing:
+    """The files of an entry that is being filled, open behind its last whole block."""
+
+    def __init__(self, partial: Path, target: Target) -> None:
+        self.partial, self.target = partial, target
+        self.done = _valid_blocks(partial, target.row_bytes)
+
+    def __enter__(self) -> _Growing:
+        self.rows = (self.partial / _ROWS).open("ab")
+        self.journal = (self.partial / _JOURNAL).open("a")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rows.close()
+        self.journal.close()
+
+    def cut(self, done: int) -> None:
+        """Let go of what is behind `done` rows."""
+        if done < self.done:
+            lines = (self.partial / _JOURNAL).read_text().splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["stop"] <= done]
+            self.journal.truncate(0)
+            self.journal.write("".join(kept))
+        self.rows.truncate(done * self.target.row_bytes)
+
+    def add(self, start: int, stop: int, rows: np.ndarray) -> None:
+        raw = np.ascontiguousarray(rows, dtype=self.target.dtype)
+        assert raw.shape == (stop - start, *self.target.shape[1:]), (raw.shape, self.target.shape)
+        self.rows.write(raw.data)
+        self.rows.flush()
+        digest = hashlib.sha256(raw.data).hexdigest()
+        self.journal.write(json.dumps({"start": start, "stop": stop, "sha256": digest}) + "\n")
+        self.journal.flush()
+
+
+def _grow(
+    growing: Sequence[_Growing],
+    rows_from: Callable[[int, int], Sequence[np.ndarray]],
+    block: int,
+    progress: Callable[[int], None],
+) -> None:
+    n, done = growing[0].target.shape[0], min(g.done for g in growing)
+    if done:
+        log.info("%s: going on after %d of %d images.", growing[0].partial.name, done, n)
+    for entry in growing:
+        entry.cut(done)
+    progress(done)
+    for start in range(done, n, block):
+        stop = min(start + block, n)
+        for entry, rows in zip(growing, rows_from(start, stop), strict=True):
+            entry.add(start, stop, rows)
+        progress(stop)
+    for entry in growing:
+        os.fsync(entry.rows.fileno())
 
 
 def _problem(path: Path) -> str | None:

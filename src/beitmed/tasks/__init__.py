@@ -1,5 +1,6 @@
-"""Numbers with their uncertainty, from logits and labels alone. Knows no model and no file."""
+"""What each task decides, and its numbers with their uncertainty. Knows no model and no file."""
 
-from beitmed.tasks.evaluation import HEADLINES, evaluate, score, taken
+from beitmed.tasks.evaluation import TASKS, by_official_name, evaluate, inferred, of, taken
+from beitmed.tasks.task import Task
 
-__all__ = ["HEADLINES", "evaluate", "score", "taken"]
+__all__ = ["TASKS", "Task", "by_official_name", "evaluate", "inferred", "of", "taken"]

@@ -10,26 +10,23 @@ test labels. Every interval takes what was fitted as fixed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from beitmed.statistics import calibration, intervals
-from beitmed.statistics.estimates import Estimate, Metric, Scored, estimate_all
+from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats
+from beitmed.tasks import measures, task
+from beitmed.tasks.metric import Metric
+from beitmed.tasks.scored import Scored, estimate_all
+from beitmed.tasks.task import Curves, Labels, Task
 
-__all__ = [
-    "METRICS",
-    "Estimate",
-    "accuracy",
-    "auc",
-    "binary_labels",
-    "evaluate",
-    "finite_scores",
-    "margin",
-]
-
-ECE_BINS = 15
+if TYPE_CHECKING:
+    import torch
 
 
 def margin(logits: ArrayLike, positive: int) -> Floats:
@@ -98,138 +95,123 @@ def accuracy(labels: ArrayLike, logits: ArrayLike) -> float | None:
     return float(np.mean(predicted == actual)) if actual.size else None
 
 
-# --- Metrics. Proportions give (hits, cases); bootstrapped ones map weights [b, n] to values [b].
-
-
 def _auc(s: Scored) -> float | None:
     return auc(s.y, s.score)
 
 
-def _hits(s: Scored) -> tuple[int, int]:
-    return int((s.y == s.predicted).sum()), s.y.size
-
-
-def _sensitivity(s: Scored) -> tuple[int, int]:
-    return s.count(actual=True, predicted=True), s.count(actual=True)
-
-
-def _specificity(s: Scored) -> tuple[int, int]:
-    return s.count(actual=False, predicted=False), s.count(actual=False)
-
-
-def _ppv(s: Scored) -> tuple[int, int]:
-    return s.count(actual=True, predicted=True), s.count(predicted=True)
-
-
-def _npv(s: Scored) -> tuple[int, int]:
-    return s.count(actual=False, predicted=False), s.count(predicted=False)
-
-
-def _class_rates(s: Scored) -> tuple[int, int, int, int]:
-    return *_sensitivity(s), *_specificity(s)
-
-
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """Return the elementwise ratio, NaN (undefined) where the denominator is 0."""
-    out = np.full(numerator.shape, np.nan)
-    np.divide(numerator, denominator, out=out, where=denominator > 0)
-    return out
-
-
-def _f1(s: Scored, weights: Floats) -> Floats:
-    """2 TP / (actual + predicted positives); undefined without an actual positive."""
-    actual, predicted = weights @ s.y, weights @ s.predicted
-    hits = weights @ (s.y & s.predicted)
-    return _ratio(2 * hits, np.where(actual > 0, actual + predicted, 0))
-
-
-def _mcc(s: Scored, weights: Floats) -> Floats:
-    """Matthews correlation; undefined, not 0, where a class is absent or never predicted."""
-    total, actual, predicted = weights.sum(axis=1), weights @ s.y, weights @ s.predicted
-    covariance = total * (weights @ (s.y & s.predicted)) - actual * predicted
-    spread = np.sqrt(actual * (total - actual)) * np.sqrt(predicted * (total - predicted))
-    return _ratio(covariance, spread)
-
-
-def _average_precision(s: Scored, weights: Floats) -> Floats:
-    """Sum of precision x rise in recall over distinct scores, as scikit-learn: no interpolation."""
-    order, ends = s.ranking
-    ranked = weights[:, order]
-    called = np.cumsum(ranked, axis=1)[:, ends]
-    hits = np.cumsum(ranked * s.y[order], axis=1)[:, ends]
-    precision = np.divide(hits, called, out=np.zeros_like(hits), where=called > 0)
-    area, positives = np.sum(precision * np.diff(hits, axis=1, prepend=0), axis=1), hits[:, -1]
-    return _ratio(area, positives)
-
-
-def _brier(s: Scored, weights: Floats) -> Floats:
-    """Mean of (probability of the positive class - outcome) squared, from 0 to 1."""
-    return _ratio(weights @ (expit(s.score) - s.y) ** 2, weights.sum(axis=1))
-
-
-def ece(probability: Floats, outcomes: Bools) -> Floats:
-    """Return the expected calibration error [b] of outcomes [b, n] against probability [n].
-
-    Sum over bins of |outcomes - probabilities| / n, with 15 bins of equal width, closed below, of
-    the probability of the positive class: Naeini et al. 2015, AAAI, 2901. (The bins of Guo et al.
-    2017 hold the larger probability, which with two classes leaves half of them empty.)
-    """
-    bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
-    member = np.eye(ECE_BINS)[bins]
-    gaps = np.abs((outcomes - probability) @ member)
-    return np.asarray(gaps.sum(axis=1) / probability.size, np.float64)
-
-
-def _ece(s: Scored) -> float:
-    return float(ece(expit(s.score), s.y[None, :])[0])
-
-
-def calibrated_ece(p: Floats, rng: np.random.Generator, count: int) -> Floats:
-    """ECE [count] of outcomes drawn from probabilities p [n]: what perfect calibration gives."""
-    step = max(1, 2_000_000 // p.size)
-    blocks = [min(step, count - start) for start in range(0, count, step)]
-    return np.concatenate([ece(p, rng.random((b, p.size)) < p) for b in blocks])
-
-
-def _calibrated_ece(s: Scored, rng: np.random.Generator, count: int) -> Floats:
-    return calibrated_ece(expit(s.score), rng, count)
-
-
-def _fitted(s: Scored) -> float:
-    return s.fitted
-
-
+_THERE = "of the test set there, which reaches that level only roughly"
 #: All that `evaluate` returns, in this order. A rule "val ..." has its threshold from the
 #: validation set, so the test set reaches the named level only roughly: hence both rates of each.
 METRICS: dict[str, Metric] = {
-    "auc": Metric(_auc, "auc"),
-    "accuracy": Metric(_hits, "proportion"),
-    "balanced_accuracy": Metric(_class_rates, "two proportions"),
-    "sensitivity": Metric(_sensitivity, "proportion"),
-    "specificity": Metric(_specificity, "proportion"),
-    "ppv": Metric(_ppv, "proportion"),
-    "npv": Metric(_npv, "proportion"),
-    "f1": Metric(_f1, "bootstrap"),
-    "mcc": Metric(_mcc, "bootstrap"),
-    "average_precision": Metric(_average_precision, "bootstrap"),
-    "brier": Metric(_brier, "bootstrap"),
-    "ece": Metric(_ece, "plain"),
-    "ece_if_calibrated": Metric(_calibrated_ece, "reference"),
-    "temperature": Metric(_fitted, "fitted", "temperature"),
-    "brier_temperature": Metric(_brier, "bootstrap", "temperature"),
-    "ece_temperature": Metric(_ece, "plain", "temperature"),
-    "ece_temperature_if_calibrated": Metric(_calibrated_ece, "reference", "temperature"),
-    "val_threshold": Metric(_fitted, "fitted", "val accuracy"),
-    "accuracy_val_threshold": Metric(_hits, "proportion", "val accuracy"),
-    "threshold_at_val_specificity_95": Metric(_fitted, "fitted", "val specificity"),
-    "sensitivity_at_val_specificity_95": Metric(_sensitivity, "proportion", "val specificity"),
-    "specificity_at_val_specificity_95": Metric(_specificity, "proportion", "val specificity"),
-    "threshold_at_val_sensitivity_95": Metric(_fitted, "fitted", "val sensitivity"),
-    "sensitivity_at_val_sensitivity_95": Metric(_sensitivity, "proportion", "val sensitivity"),
-    "specificity_at_val_sensitivity_95": Metric(_specificity, "proportion", "val sensitivity"),
-    "estimated_prior": Metric(_fitted, "fitted", "prior corrected"),
-    "accuracy_prior_corrected": Metric(_hits, "proportion", "prior corrected"),
-}
+    "auc": Metric(
+        _auc, "auc", "AUC", "higher", "area under the ROC curve, 0 to 1; 0.5 is chance"
+    ),
+    "accuracy": Metric(
+        measures.hits, "proportion", "Accuracy", "higher",
+        "share of images whose more likely class is right",
+    ),
+    "balanced_accuracy": Metric(
+        measures.class_rates, "two proportions", "Balanced accuracy", "higher",
+        "mean of sensitivity and specificity",
+    ),
+    "sensitivity": Metric(
+        measures.sensitivity, "proportion", "Sensitivity", "higher",
+        "share of the positive images that are called positive",
+    ),
+    "specificity": Metric(
+        measures.specificity, "proportion", "Specificity", "higher",
+        "share of the negative images that are called negative",
+    ),
+    "ppv": Metric(
+        measures.ppv, "proportion", "PPV", "higher",
+        "share of the images called positive that are; depends on how many are",
+    ),
+    "npv": Metric(
+        measures.npv, "proportion", "NPV", "higher",
+        "share of the images called negative that are; depends on how many are",
+    ),
+    "f1": Metric(
+        measures.f1, "bootstrap", "F1", "higher", "harmonic mean of sensitivity and PPV"
+    ),
+    "mcc": Metric(
+        measures.mcc, "bootstrap", "MCC", "higher",
+        "Matthews correlation of prediction and class, -1 to 1",
+    ),
+    "average_precision": Metric(
+        measures.average_precision, "bootstrap", "Average precision", "higher",
+        "mean PPV over the thresholds, each weighted by its gain in sensitivity",
+    ),
+    "brier": Metric(
+        measures.brier, "bootstrap", "Brier", "lower",
+        "mean squared error of the positive class's probability, 0 to 1",
+    ),
+    "ece": Metric(
+        measures.ece_of, "plain", "ECE (15 bins)", "lower",
+        "expected calibration error of the positive class's probability",
+    ),
+    "ece_if_calibrated": Metric(
+        measures.calibrated_ece_of, "reference", "ECE if calibrated", None,
+        "what perfect calibration would show at this number of images, and its 95 % range",
+    ),
+    "temperature": Metric(
+        measures.fitted, "fitted", "Temperature from val", None,
+        "what the log odds are divided by", "temperature",
+    ),
+    "brier_temperature": Metric(
+        measures.brier, "bootstrap", "Brier, with temperature", "lower",
+        "Brier score of the scaled log odds", "temperature",
+    ),
+    "ece_temperature": Metric(
+        measures.ece_of, "plain", "ECE, with temperature", "lower",
+        "expected calibration error of the scaled log odds", "temperature",
+    ),
+    "ece_temperature_if_calibrated": Metric(
+        measures.calibrated_ece_of, "reference", "ECE if calibrated, with temperature", None,
+        "what perfect calibration would show with the scaled log odds, and its 95 % range",
+        "temperature",
+    ),
+    "val_threshold": Metric(
+        measures.fitted, "fitted", "Threshold from val (log odds)", None,
+        "threshold of the highest validation accuracy", "val accuracy",
+    ),
+    "accuracy_val_threshold": Metric(
+        measures.hits, "proportion", "Accuracy, threshold from val", "higher",
+        "share of right images at that threshold", "val accuracy",
+    ),
+    "threshold_at_val_specificity_95": Metric(
+        measures.fitted, "fitted", "Threshold, 95 % specificity on val (log odds)", None,
+        "threshold of 95 % validation specificity", "val specificity",
+    ),
+    "sensitivity_at_val_specificity_95": Metric(
+        measures.sensitivity, "proportion", "Sensitivity, 95 % specificity on val", "higher",
+        f"sensitivity {_THERE}", "val specificity",
+    ),
+    "specificity_at_val_specificity_95": Metric(
+        measures.specificity, "proportion", "Specificity, 95 % specificity on val", "higher",
+        f"specificity {_THERE}", "val specificity",
+    ),
+    "threshold_at_val_sensitivity_95": Metric(
+        measures.fitted, "fitted", "Threshold, 95 % sensitivity on val (log odds)", None,
+        "threshold of 95 % validation sensitivity", "val sensitivity",
+    ),
+    "sensitivity_at_val_sensitivity_95": Metric(
+        measures.sensitivity, "proportion", "Sensitivity, 95 % sensitivity on val", "higher",
+        f"sensitivity {_THERE}", "val sensitivity",
+    ),
+    "specificity_at_val_sensitivity_95": Metric(
+        measures.specificity, "proportion", "Specificity, 95 % sensitivity on val", "higher",
+        f"specificity {_THERE}", "val sensitivity",
+    ),
+    "estimated_prior": Metric(
+        measures.fitted, "fitted", "Prior estimated on test", None,
+        "share of positive images, estimated from the test scores without their labels",
+        "prior corrected",
+    ),
+    "accuracy_prior_corrected": Metric(
+        measures.hits, "proportion", "Accuracy, prior corrected", "higher",
+        "share of right images with the log odds moved to that prior", "prior corrected",
+    ),
+}  # fmt: skip
 
 
 def evaluate(
@@ -296,3 +278,68 @@ def _rules(
     shifted = cool + logit(prior) - logit(train_prior)
     decided = calibration.decide(shifted, 0.0, positive)
     return {**rules, "prior corrected": Scored(y, shifted, decided, prior, y.size)}
+
+
+class Binary(Task):
+    """Two exclusive classes, one of which is the positive one."""
+
+    name = "binary"
+    official_name = "binary-class"
+    has_positive = True
+    most_classes = 2
+    classes_needed = "a binary task needs 2"
+    metrics = METRICS
+    headlines = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
+    tested = ("auc", "accuracy")
+
+    def log_odds(self, logits: Floats) -> Floats:
+        return np.column_stack([margin(logits, 0), margin(logits, 1)])
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return task.cross_entropy(logits, labels)
+
+    def score(
+        self, logits: Floats, labels: Labels, positive: int | None
+    ) -> dict[str, float | None]:
+        assert positive is not None
+        return {
+            "auc": auc(labels == positive, margin(logits, positive)),
+            "accuracy": accuracy(labels, logits),
+        }
+
+    def evaluate(
+        self,
+        *,
+        logits: Mapping[str, Floats],
+        labels: Mapping[str, Labels],
+        class_names: Sequence[str],
+        positive: int | None,
+        seed: int,
+        n_resamples: int,
+    ) -> dict[str, Estimate]:
+        assert positive is not None
+        return evaluate(
+            val_logits=logits["val"],
+            val_labels=labels["val"],
+            test_logits=logits["test"],
+            test_labels=labels["test"],
+            train_labels=labels["train"],
+            positive=positive,
+            seed=seed,
+            n_resamples=n_resamples,
+        )
+
+    def curves(
+        self, logits: Floats, labels: Labels, class_names: Sequence[str], positive: int | None
+    ) -> Curves:
+        assert positive is not None
+        member, score = labels == positive, margin(logits, positive)
+        names = [class_names[positive]]
+        return Curves(member[:, None], score[:, None], names, ["auc"], None, "ROC curve")
+
+    def whose(self, class_names: Sequence[str], positive: int | None) -> str:
+        assert positive is not None
+        return f'positive class "{class_names[positive]}"'
+
+
+TASK = Binary()

@@ -11,18 +11,25 @@ Nothing is fitted, and the validation set is not read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.special import log_softmax, logsumexp
 
 from beitmed.statistics import intervals, resampling
 from beitmed.statistics.estimates import ECE_REASON, REFERENCE, Estimate
-from beitmed.statistics.intervals import Floats
-from beitmed.statistics.resampling import Limits, OfTable
-from beitmed.tasks import binary
+from beitmed.statistics.intervals import Bools, Floats
+from beitmed.tasks import confusion_tables, estimates, measures, task
+from beitmed.tasks.metric import Metric
+from beitmed.tasks.task import Curves, Labels, Task
 
-Labels = NDArray[np.int64]
-_DEGENERATE = "all cases are of one class, or are predicted to be"
+if TYPE_CHECKING:
+    import torch
+
 _ROUNDING = 1e-12  # of log odds
 
 
@@ -85,184 +92,254 @@ def accuracy(labels: ArrayLike, logits: ArrayLike) -> float | None:
     return float(np.mean(rows.argmax(axis=1) == actual)) if actual.size else None
 
 
-# --- Of confusion tables [b, classes, classes]: actual, then predicted. NaN where undefined.
+@dataclass(frozen=True)
+class Cases:
+    """A test set: logits [n, classes] and labels [n], and what several metrics read of them."""
+
+    logits: Floats
+    labels: Labels
+
+    @cached_property
+    def table(self) -> Labels:
+        """Counts [classes, classes] by actual and predicted class."""
+        k = self.logits.shape[1]
+        cells = self.labels * k + self.logits.argmax(axis=1)
+        return np.bincount(cells, minlength=k * k).reshape(k, k).astype(np.int64)
+
+    @cached_property
+    def odds(self) -> Floats:
+        return one_vs_rest(self.logits)
+
+    @cached_property
+    def member(self) -> Bools:
+        result: Bools = self.labels[:, None] == np.arange(self.logits.shape[1])
+        return result
+
+    @cached_property
+    def log_p(self) -> Floats:
+        result: Floats = log_softmax(self.logits, axis=1)
+        return result
+
+    @cached_property
+    def confidence(self) -> tuple[Floats, Bools]:
+        """The probability [n] of the predicted class, and whether that class is right."""
+        right: Bools = self.logits.argmax(axis=1) == self.labels
+        return np.exp(self.log_p).max(axis=1), right
 
 
-def _ratio(numerator: Floats, denominator: Floats) -> Floats:
-    out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
-    np.divide(numerator, denominator, out=out, where=denominator > 0)
-    return out
+def _log_loss(s: Cases) -> Floats:
+    return -s.log_p[np.arange(len(s.labels)), s.labels]
 
 
-def _hits(tables: NDArray[np.int64]) -> Floats:
-    return np.diagonal(tables, axis1=1, axis2=2).astype(np.float64)
+def _brier(s: Cases) -> Floats:
+    result: Floats = ((np.exp(s.log_p) - s.member) ** 2).sum(axis=1)
+    return result
 
 
-def _balanced_accuracy(tables: NDArray[np.int64]) -> Floats:
-    """Mean of the classes' sensitivities; undefined if a class is absent."""
-    return _ratio(_hits(tables), tables.sum(axis=2)).mean(axis=1)
+def _ece(s: Cases) -> float:
+    confidence, right = s.confidence
+    return float(measures.ece(confidence, right[None, :])[0])
 
 
-def _f1_macro(tables: NDArray[np.int64]) -> Floats:
-    """Mean of the classes' F1, 2 TP / (actual + predicted); undefined if a class is absent."""
-    actual, predicted = tables.sum(axis=2), tables.sum(axis=1)
-    return _ratio(2 * _hits(tables), np.where(actual > 0, actual + predicted, 0)).mean(axis=1)
+def _calibrated_ece(s: Cases, rng: np.random.Generator, count: int) -> Floats:
+    return measures.calibrated_ece(s.confidence[0], rng, count)
 
 
-def _mcc(tables: NDArray[np.int64]) -> Floats:
-    """Matthews correlation of several classes: Gorodkin 2004, Comput. Biol. Chem. 28:367.
-
-    Undefined, not 0, where only one class occurs or only one is predicted.
-    """
-    actual, predicted = (tables.sum(axis=a).astype(np.float64) for a in (2, 1))
-    total = actual.sum(axis=1)
-    covariance = total * _hits(tables).sum(axis=1) - (actual * predicted).sum(axis=1)
-    spread = [total**2 - (side**2).sum(axis=1) for side in (actual, predicted)]
-    return _ratio(covariance, np.sqrt(spread[0] * spread[1]))
-
-
-def _agreement(tables: NDArray[np.int64], disagreement: Floats) -> Floats:
-    actual, predicted = tables.sum(axis=2), tables.sum(axis=1)
-    total = actual.sum(axis=1)
-    found = (tables * disagreement).sum(axis=(1, 2)) * total
-    chance = np.einsum("bi,ij,bj->b", actual.astype(float), disagreement, predicted.astype(float))
-    return 1 - _ratio(found, chance)
-
-
-def _kappa(tables: NDArray[np.int64]) -> Floats:
-    """Cohen's kappa, 1 - disagreement / that of independent decisions with the same shares."""
-    return _agreement(tables, 1 - np.eye(tables.shape[1]))
-
-
-def _kappa_quadratic(tables: NDArray[np.int64]) -> Floats:
-    """Cohen's kappa with a disagreement of d grades counted d^2 times."""
-    return _agreement(tables, _distance(tables) ** 2)
-
-
-def _mean_absolute_error(tables: NDArray[np.int64]) -> Floats:
-    """Mean distance of the predicted grade from the actual one, in grades."""
-    return _ratio((tables * _distance(tables)).sum(axis=(1, 2)), tables.sum(axis=(1, 2)))
-
-
-def _distance(tables: NDArray[np.int64]) -> Floats:
-    grades = np.arange(tables.shape[1], dtype=np.float64)
-    return np.abs(grades[:, None] - grades)
-
-
-#: Bootstrapped from the confusion table.
-OF_TABLE: dict[str, OfTable] = {
-    "balanced_accuracy": _balanced_accuracy,
-    "f1_macro": _f1_macro,
-    "mcc": _mcc,
-    "kappa": _kappa,
-}
-OF_ALL_CLASSES = ("balanced_accuracy", "f1_macro")  # undefined if one is absent
-OF_GRADES: dict[str, OfTable] = {
-    "kappa_quadratic": _kappa_quadratic,
-    "mean_absolute_error": _mean_absolute_error,
-}
+#: What is of every class together, in the order of `evaluate`. Kinds: "mean auc", the function
+#: gives members and scores [n, classes]; "proportion", (hits, cases); "table", of confusion tables
+#: [b, classes, classes] values [b]; "mean", values of the cases [n]; "plain", a number without
+#: interval; "reference", f(s, generator, count) draws [count], given by their mean and range.
+DECISIONS: dict[str, Metric] = {
+    "auc": Metric(
+        lambda s: (s.member, s.odds), "mean auc", "AUC", "higher",
+        "area under the ROC curve of each class against the others, mean over the classes",
+        every_class=True,
+    ),
+    "accuracy": Metric(
+        lambda s: (s.table.trace(), len(s.labels)), "proportion", "Accuracy", "higher",
+        "share of images whose likeliest class is right",
+    ),
+    "balanced_accuracy": Metric(
+        confusion_tables.balanced_accuracy, "table", "Balanced accuracy", "higher",
+        "mean of the classes' sensitivities", every_class=True,
+    ),
+    "f1_macro": Metric(
+        confusion_tables.f1_macro, "table", "F1, mean over classes", "higher",
+        "mean of the classes' harmonic means of sensitivity and PPV", every_class=True,
+    ),
+    "mcc": Metric(
+        confusion_tables.mcc, "table", "MCC", "higher",
+        "Matthews correlation of prediction and class, -1 to 1",
+    ),
+    "kappa": Metric(
+        confusion_tables.kappa, "table", "Kappa", "higher",
+        "Cohen's kappa, agreement beyond chance, at most 1",
+    ),
+}  # fmt: skip
+PROBABILITIES: dict[str, Metric] = {
+    "log_loss": Metric(
+        _log_loss, "mean", "Log loss (nats)", "lower",
+        "mean negative log probability of the actual class",
+    ),
+    "brier": Metric(
+        _brier, "mean", "Brier (sum over classes)", "lower",
+        "squared error of the probabilities, summed over the classes, 0 to 2",
+    ),
+    "ece": Metric(
+        _ece, "plain", "ECE (15 bins)", "lower",
+        "expected calibration error of the predicted class's probability",
+    ),
+    "ece_if_calibrated": Metric(
+        _calibrated_ece, "reference", "ECE if calibrated", None,
+        "what perfect calibration would show at this number of images, and its 95 % range",
+    ),
+}  # fmt: skip
+METRICS = DECISIONS | PROBABILITIES
+#: Of one class c: "proportion", f(s, c) is (hits, cases); "auc", f(s, c) is members and scores [n].
+PARTS: dict[str, Metric] = {
+    "sensitivity": Metric(
+        lambda s, c: (s.table[c, c], s.table[c].sum()), "proportion", "Sensitivity", "higher",
+        "share of the class's images that are called it",
+    ),
+    "auc": Metric(
+        lambda s, c: (s.member[:, c], s.odds[:, c]), "auc", "AUC", "higher",
+        "area under the ROC curve of the class against the others",
+    ),
+}  # fmt: skip
 
 
 def evaluate(
     *,
     test_logits: ArrayLike,
     test_labels: ArrayLike,
-    class_names: tuple[str, ...],
-    ordinal: bool,
+    class_names: Sequence[str],
     seed: int,
     n_resamples: int = 2000,
+    metrics: Mapping[str, Metric] = METRICS,
 ) -> dict[str, Estimate]:
     """Return every metric on the test set, each with a 95 % interval or a reason.
 
-    test_logits floating point [n, classes], test_labels int [n]. `ordinal`: the classes are grades
-    in rising order. "sensitivity_class_i" and "auc_class_i" are of class i against all others.
-    "log_loss" is in nats; "brier" is the sum over the classes, 0 to 2 (Brier 1950). "ece" is of the
-    predicted class's probability (Guo et al. 2017, ICML).
+    test_logits floating point [n, classes], test_labels int [n]. "sensitivity_class_i" and
+    "auc_class_i" are of class i against all others. "log_loss" is in nats; "brier" is the sum over
+    the classes, 0 to 2 (Brier 1950). "ece" is of the predicted class's probability (Guo et al.
+    2017, ICML).
     ValueError: malformed or non-finite input, or an empty test set.
     """
-    logits, labels = checked(test_logits, test_labels)
-    if not labels.size:
+    s = Cases(*checked(test_logits, test_labels))
+    if not s.labels.size:
         raise ValueError("test_logits: no rows, but a test set is needed")
-    k, n = logits.shape[1], labels.size
-    assert len(class_names) == k, class_names
-    predicted = logits.argmax(axis=1)
-    table = np.bincount(labels * k + predicted, minlength=k * k).reshape(k, k)
-    absent = [name for name, size in zip(class_names, table.sum(axis=1), strict=True) if not size]
+    assert len(class_names) == s.logits.shape[1], class_names
+    sizes = s.table.sum(axis=1)
+    absent = [name for name, size in zip(class_names, sizes, strict=True) if not size]
     lack = f"the test set has no case of class {', '.join(absent)}" if absent else None
-    odds = one_vs_rest(logits)
-    functions = {**OF_TABLE, **(OF_GRADES if ordinal else {})}
-    limits = resampling.table_limits(
-        list(functions.values()), table, seed=seed, n_resamples=n_resamples
-    )
-    result = {"auc": _mean_auc(labels, odds, lack), "accuracy": _proportion(table.trace(), n)}
-    for (name, function), limit in zip(functions.items(), limits, strict=True):
-        why = lack if name in OF_ALL_CLASSES else None
-        result[name] = bootstrapped(float(function(table[None])[0]), limit, n, why)
-    result |= _probabilistic(logits, labels, seed, n_resamples)
-    for c in range(k):
-        result[f"sensitivity_class_{c}"] = _proportion(int(table[c, c]), int(table[c].sum()))
-        result[f"auc_class_{c}"] = one_auc(labels == c, odds[:, c])
+    resampled = _resampled(s, metrics, lack, seed, n_resamples)
+    result = {
+        name: resampled[name] if name in resampled else _estimate(s, m, lack, seed, n_resamples)
+        for name, m in metrics.items()
+    }
+    for c in range(len(class_names)):
+        for name, m in PARTS.items():
+            make = estimates.one_auc if m.kind == "auc" else estimates.proportion
+            result[f"{name}_class_{c}"] = make(*m.function(s, c))
     return result
 
 
-def _mean_auc(labels: Labels, odds: Floats, lack: str | None) -> Estimate:
-    if lack is not None:
-        return Estimate.undefined(lack)
-    return mean_auc(labels[:, None] == np.arange(odds.shape[1]), odds)
-
-
-def mean_auc(member: NDArray[np.bool_], score: Floats) -> Estimate:
-    """The mean AUC of the columns of score [n, k], each of which ranks its own member [n, k]."""
-    value, found = (
-        intervals.mean_delong(member, score)[0],
-        intervals.mean_auc_interval(member, score),
-    )
-    if isinstance(found, str):
-        return Estimate(value, None, None, len(score), None, found)
-    return Estimate(value, *found[:2], len(score), found[2], None)
-
-
-def one_auc(y: NDArray[np.bool_], score: Floats) -> Estimate:
-    """The AUC of one class (y [n]) that a high score [n] speaks for; undefined without both."""
-    if y.all() or not y.any():
-        return Estimate.undefined(f"{y.sum()} of {y.size} test cases are of this class")
-    low, high, method = intervals.auc_interval(y, score)
-    return Estimate(intervals.delong(y, score)[0], low, high, y.size, method, None)
-
-
-def bootstrapped(
-    value: float, limits: Limits, n: int, lack: str | None = None, method: str = "BCa bootstrap"
-) -> Estimate:
-    """A bootstrapped value, NaN being undefined for the reason `lack`."""
-    if np.isnan(value):
-        return Estimate.undefined(lack or _DEGENERATE)
-    if isinstance(limits, str):
-        return Estimate(value, None, None, n, None, limits)
-    return Estimate(value, *limits, n, method, None)
-
-
-def _proportion(hits: int, cases: int) -> Estimate:
-    if not cases:
-        return Estimate.undefined("the test set has no case of this class")
-    low, high = map(float, intervals.wilson(hits, cases))
-    return Estimate(float(hits / cases), low, high, int(cases), "Wilson", None)
-
-
-def _probabilistic(
-    logits: Floats, labels: Labels, seed: int, n_resamples: int
+def _resampled(
+    s: Cases, metrics: Mapping[str, Metric], lack: str | None, seed: int, n_resamples: int
 ) -> dict[str, Estimate]:
-    n, log_p = len(labels), log_softmax(logits, axis=1)
-    p, actual = np.exp(log_p), np.eye(logits.shape[1])[labels]
-    losses = np.column_stack([-log_p[np.arange(n), labels], ((p - actual) ** 2).sum(axis=1)])
-    found = resampling.mean_limits(losses, labels, seed=seed, n_resamples=n_resamples)
-    confidence = p.max(axis=1)
-    correct = logits.argmax(axis=1) == labels
-    ece = float(binary.ece(confidence, correct[None, :])[0])
-    draws = binary.calibrated_ece(confidence, np.random.default_rng([seed, 1]), n_resamples)
-    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
+    """The estimates that are bootstrapped; all of a kind share their resamples."""
+    tables = {name: m for name, m in metrics.items() if m.kind == "table"}
+    means = {name: m.function(s) for name, m in metrics.items() if m.kind == "mean"}
+    values = {name: float(m.function(s.table[None])[0]) for name, m in tables.items()}
+    values |= {name: float(of_cases.mean()) for name, of_cases in means.items()}
+    limits = resampling.table_limits(
+        [m.function for m in tables.values()], s.table, seed=seed, n_resamples=n_resamples
+    ) + resampling.mean_limits(
+        np.column_stack(list(means.values())), s.labels, seed=seed, n_resamples=n_resamples
+    )
     return {
-        "log_loss": bootstrapped(float(losses[:, 0].mean()), found[0], n),
-        "brier": bootstrapped(float(losses[:, 1].mean()), found[1], n),
-        "ece": Estimate(ece, None, None, n, None, ECE_REASON),
-        "ece_if_calibrated": Estimate(float(draws.mean()), low, high, n, REFERENCE, None),
+        name: estimates.bootstrapped(
+            value, limit, len(s.labels), lack if metrics[name].every_class else None
+        )
+        for (name, value), limit in zip(values.items(), limits, strict=True)
     }
+
+
+def _estimate(s: Cases, metric: Metric, lack: str | None, seed: int, n_resamples: int) -> Estimate:
+    n = len(s.labels)
+    if metric.every_class and lack is not None:
+        return Estimate.undefined(lack)
+    if metric.kind == "mean auc":
+        return estimates.mean_auc(*metric.function(s))
+    if metric.kind == "proportion":
+        return estimates.proportion(*metric.function(s))
+    if metric.kind == "plain":
+        return Estimate(metric.function(s), None, None, n, None, ECE_REASON)
+    assert metric.kind == "reference", metric
+    draws = metric.function(s, np.random.default_rng([seed, 1]), n_resamples)
+    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
+    return Estimate(float(draws.mean()), low, high, n, REFERENCE, None)
+
+
+class Multiclass(Task):
+    """Several exclusive classes in no order."""
+
+    name: ClassVar[str] = "multiclass"
+    official_name: ClassVar[str] = "multi-class"
+    fewest_classes = 3
+    classes_needed = "a multiclass or ordinal task needs 3 or more"
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
+    parts = PARTS
+    headlines: ClassVar[tuple[str, ...]] = ("auc", "accuracy", "balanced_accuracy", "f1_macro")
+
+    def log_odds(self, logits: Floats) -> Floats:
+        return one_vs_rest(logits)
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return task.cross_entropy(logits, labels)
+
+    def score(
+        self, logits: Floats, labels: Labels, positive: int | None
+    ) -> dict[str, float | None]:
+        return {"auc": auc(labels, logits), "accuracy": accuracy(labels, logits)}
+
+    def evaluate(
+        self,
+        *,
+        logits: Mapping[str, Floats],
+        labels: Mapping[str, Labels],
+        class_names: Sequence[str],
+        positive: int | None,
+        seed: int,
+        n_resamples: int,
+    ) -> dict[str, Estimate]:
+        return evaluate(
+            test_logits=logits["test"],
+            test_labels=labels["test"],
+            class_names=class_names,
+            seed=seed,
+            n_resamples=n_resamples,
+            metrics=self.metrics,
+        )
+
+    def title_of(self, class_name: str) -> str:
+        """A class's name over its curve."""
+        return class_name
+
+    def curves(
+        self, logits: Floats, labels: Labels, class_names: Sequence[str], positive: int | None
+    ) -> Curves:
+        return Curves(
+            self.members(labels, len(class_names)),
+            self.log_odds(logits),
+            [self.title_of(name) for name in class_names],
+            [self.part_name("auc", i) for i in range(len(class_names))],
+            self.unit,
+            "ROC curve of each class against all others",
+        )
+
+    def whose(self, class_names: Sequence[str], positive: int | None) -> str:
+        return f"{len(class_names)} classes, AUC of each against all others, mean"
+
+
+TASK = Multiclass()

@@ -11,6 +11,9 @@ read. Intervals are of the draw of images, whose labels are not independent: ima
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
@@ -18,7 +21,13 @@ from scipy.special import expit
 from beitmed.statistics import intervals, resampling
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats
-from beitmed.tasks.multiclass import bootstrapped, mean_auc, one_auc
+from beitmed.tasks import estimates
+from beitmed.tasks.average_precision import AveragePrecision
+from beitmed.tasks.metric import Metric
+from beitmed.tasks.task import Curves, Labels, Task
+
+if TYPE_CHECKING:
+    import torch
 
 
 def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Bools]:
@@ -57,53 +66,51 @@ def _one_sided(y: Bools) -> Bools:
     return np.logical_or(y.all(axis=0), ~y.any(axis=0))
 
 
-class _AveragePrecision:
-    """Average precision of each label under weights of the cases, and their mean.
-
-    Sum of precision x rise in recall over distinct scores, as scikit-learn: no interpolation. Only
-    scores at which there is a positive case can contribute, so others are only counted.
-    """
-
-    def __init__(self, y: Bools, score: Floats) -> None:
-        self.labels = []
-        for positive, column in zip(y.T, score.T, strict=True):
-            order = np.argsort(-column, kind="stable")
-            ends = np.append(np.flatnonzero(np.diff(column[order])), len(order) - 1)
-            hits = np.flatnonzero(positive[order])  # positions of the positives
-            run = np.searchsorted(ends, hits)  # the run of equal scores that each is in
-            runs, first = np.unique(run, return_index=True)
-            upto = ends[runs] + 1  # where each such run ends
-            starts = np.append(0, upto)[: upto.size]
-            self.labels.append((order[: upto.max(initial=0)], starts, order[hits], first))
-
-    def __call__(self, weights: NDArray[np.float32]) -> Floats:
-        """weights [n, b] -> average precisions [b, labels + 1], the mean last."""
-        columns = [self._one(weights, *label) for label in self.labels]
-        return np.column_stack([*columns, np.mean(columns, axis=0)])
-
-    def _one(
-        self, weights: NDArray[np.float32], called: NDArray, starts: NDArray,
-        positive: NDArray, first: NDArray,
-    ) -> Floats:  # fmt: skip
-        if not positive.size:
-            return np.full(weights.shape[1], np.nan)
-        # Sums of small whole numbers: exact in float32 up to 16 million cases.
-        above = np.cumsum(np.add.reduceat(weights[called], starts, axis=0), axis=0)
-        new = np.add.reduceat(weights[positive], first, axis=0)
-        hits = np.cumsum(new, axis=0)
-        precision = np.divide(
-            hits, above, out=np.zeros(hits.shape), where=above > 0, dtype=np.float64
-        )
-        area = np.sum(precision * new, axis=0)
-        total = hits[-1].astype(np.float64)
-        return np.divide(area, total, out=np.full(total.shape, np.nan), where=total > 0)
+#: All that is of every label together, in the order of `evaluate`; the functions read logits and
+#: labels y [n, labels]. Kinds: "mean auc", members and scores [n, labels]; "weighted", a function
+#: of weights [n, b] that gives values [b, labels + 1], the mean last; "mean", values [n] of images.
+METRICS: dict[str, Metric] = {
+    "auc": Metric(
+        lambda logits, y: (y, logits), "mean auc", "AUC", "higher",
+        "area under the ROC curve of each label, mean over the labels", every_class=True,
+    ),
+    "average_precision": Metric(
+        lambda logits, y: AveragePrecision(y, logits), "weighted", "Average precision", "higher",
+        "of each label, the mean PPV over the thresholds, weighted by its gain in sensitivity; "
+        "mean over the labels", every_class=True,
+    ),
+    "accuracy": Metric(
+        lambda logits, y: ((logits > 0) == y).mean(axis=1), "mean", "Accuracy (labels)", "higher",
+        "share of right labels of all images; where labels are rare, never calling any scores high",
+    ),
+    "accuracy_all_negative": Metric(
+        lambda logits, y: (~y).mean(axis=1), "mean", "Accuracy of never calling any", None,
+        "what a prediction of no label for any image scores on the same images",
+    ),
+    "brier": Metric(
+        lambda logits, y: ((expit(logits) - y) ** 2).mean(axis=1), "mean", "Brier", "lower",
+        "mean squared error of the labels' probabilities, 0 to 1",
+    ),
+}  # fmt: skip
+#: Of one label i: "auc", f(logits, y, i) is members and scores [n]; "weighted", the column i of the
+#: metric of that name.
+PARTS: dict[str, Metric] = {
+    "auc": Metric(
+        lambda logits, y, i: (y[:, i], logits[:, i]), "auc", "AUC", "higher",
+        "area under the ROC curve of the label",
+    ),
+    "average_precision": Metric(
+        METRICS["average_precision"].function, "weighted", "Average precision", "higher",
+        "the mean PPV over the thresholds, weighted by its gain in sensitivity",
+    ),
+}  # fmt: skip
 
 
 def evaluate(
     *,
     test_logits: ArrayLike,
     test_labels: ArrayLike,
-    class_names: tuple[str, ...],
+    class_names: Sequence[str],
     seed: int,
     n_resamples: int = 2000,
 ) -> dict[str, Estimate]:
@@ -115,42 +122,150 @@ def evaluate(
     ValueError: malformed or non-finite input, or an empty test set.
     """
     logits, y = checked(test_logits, test_labels)
-    n, count = y.shape
-    if not n:
+    if not len(y):
         raise ValueError("test_logits: no rows, but a test set is needed")
-    assert len(class_names) == count, class_names
+    assert len(class_names) == y.shape[1], class_names
     lacking = [name for name, lacks in zip(class_names, _one_sided(y), strict=True) if lacks]
     lack = f"the test set has no positive or no negative image of {', '.join(lacking)}"
-    precision = _AveragePrecision(y, logits)
-    values = precision(np.ones((n, 1), np.float32))[0].tolist()
-    limits = resampling.weighted_limits(precision, n, seed=seed, n_resamples=n_resamples)
-    drawn = resampling.resamples(n, n_resamples)
-    method = "BCa bootstrap" + (f", {drawn} resamples" if drawn < n_resamples else "")
-    result = {
-        "auc": Estimate.undefined(lack) if lacking else mean_auc(y, logits),
-        "average_precision": bootstrapped(values[-1], limits[-1], n, lack, method),
-        **_cells(logits, y, seed, n_resamples),
+    common = {"seed": seed, "n_resamples": n_resamples}
+    means = {name: m.function(logits, y) for name, m in METRICS.items() if m.kind == "mean"}
+    found = _means(means, **common)
+    columns = {
+        name: _weighted(m.function(logits, y), lack, len(y), **common)
+        for name, m in METRICS.items()
+        if m.kind == "weighted"
     }
-    for i in range(count):
-        result[f"auc_label_{i}"] = one_auc(y[:, i], logits[:, i])
-        result[f"average_precision_label_{i}"] = bootstrapped(
-            values[i], limits[i], n, "the test set has no positive image of this label", method
-        )
+    result = {}
+    for name, m in METRICS.items():
+        if m.kind == "mean auc":
+            whole = m.function(logits, y)
+            result[name] = Estimate.undefined(lack) if lacking else estimates.mean_auc(*whole)
+        else:
+            result[name] = columns[name][-1] if m.kind == "weighted" else found[name]
+    for i in range(y.shape[1]):
+        for name, m in PARTS.items():
+            result[f"{name}_label_{i}"] = (
+                columns[name][i]
+                if m.kind == "weighted"
+                else estimates.one_auc(*m.function(logits, y, i))
+            )
     return result
 
 
-def _cells(logits: Floats, y: Bools, seed: int, n_resamples: int) -> dict[str, Estimate]:
-    """Means over images and labels; the interval is that of a mean over images."""
-    of_image = {
-        "accuracy": ((logits > 0) == y).mean(axis=1),
-        "accuracy_all_negative": (~y).mean(axis=1),
-        "brier": ((expit(logits) - y) ** 2).mean(axis=1),
-    }
+def _weighted(
+    function: AveragePrecision, lack: str, n: int, *, seed: int, n_resamples: int
+) -> list[Estimate]:
+    """The estimate of each label, and last that of their mean."""
+    values = function(np.ones((n, 1), np.float32))[0].tolist()
+    limits = resampling.weighted_limits(function, n, seed=seed, n_resamples=n_resamples)
+    drawn = resampling.resamples(n, n_resamples)
+    method = "BCa bootstrap" + (f", {drawn} resamples" if drawn < n_resamples else "")
+    lacks = ["the test set has no positive image of this label"] * (len(values) - 1) + [lack]
+    return [
+        estimates.bootstrapped(value, limit, n, why, method)
+        for value, limit, why in zip(values, limits, lacks, strict=True)
+    ]
+
+
+def _means(of_image: Mapping[str, Floats], *, seed: int, n_resamples: int) -> dict[str, Estimate]:
+    """Means over images of what is a mean over labels; the interval is that of the former."""
+    values = np.column_stack(list(of_image.values()))
     found = resampling.mean_limits(
-        np.column_stack(list(of_image.values())), np.zeros(len(y), np.int64),
-        seed=seed, n_resamples=n_resamples,
-    )  # fmt: skip
+        values, np.zeros(len(values), np.int64), seed=seed, n_resamples=n_resamples
+    )
     return {
-        name: bootstrapped(float(values.mean()), limit, len(y))
-        for (name, values), limit in zip(of_image.items(), found, strict=True)
+        name: estimates.bootstrapped(float(each.mean()), limit, len(values))
+        for (name, each), limit in zip(of_image.items(), found, strict=True)
     }
+
+
+class Multilabel(Task):
+    """Several labels an image, each present or absent."""
+
+    name = "multilabel"
+    official_name = "multi-label, binary-class"
+    several_labels = True
+    unit = "label"
+    classes_needed = "a multilabel task needs 2 or more"
+    metrics = METRICS
+    parts = PARTS
+    headlines = ("auc", "average_precision", "brier")
+    compared = ("auc", "average_precision")
+    tested = ()
+    floor = "accuracy_all_negative"
+    balance_refusal = "an image has several labels and undersampling one class undersamples others"
+    problem_type = "multi_label_classification"  # a sigmoid each
+    limit_caveat = "of each split the first {} images of each label and of none"
+    several_note = "; an image may have several of these labels, or none"
+
+    def columns(self, classes: int) -> int:
+        return classes
+
+    def values(self, classes: int) -> range:
+        return range(2)
+
+    def from_columns(self, columns: NDArray[Any]) -> Labels:
+        return columns.astype(np.int64)
+
+    def encoded(self, of_each: Sequence[Sequence[int]], classes: int) -> Labels:
+        out = np.zeros((len(of_each), classes), np.int64)
+        for row, chosen in zip(out, of_each, strict=True):
+            row[list(chosen)] = 1
+        return out
+
+    def members(self, labels: Labels, classes: int) -> Bools:
+        return labels.astype(bool)
+
+    def called(self, logits: Floats) -> Labels:
+        """The labels whose probability is above one half."""
+        return (logits > 0).astype(np.int64)
+
+    def confusion(self, labels: Labels, logits: Floats) -> Labels:
+        """Counts [labels, 2, 2] by whether a label is there and whether it is called."""
+        cells = 2 * labels + self.called(logits)
+        return np.stack([(cells == i).sum(axis=0) for i in range(4)], axis=1).reshape(-1, 2, 2)
+
+    def log_odds(self, logits: Floats) -> Floats:
+        return logits
+
+    def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Mean binary cross entropy, a sigmoid each; labels float [n, labels] of 0 and 1."""
+        from torch.nn import functional
+
+        return functional.binary_cross_entropy_with_logits(logits, labels)
+
+    def score(
+        self, logits: Floats, labels: Labels, positive: int | None
+    ) -> dict[str, float | None]:
+        return {"auc": auc(labels, logits), "accuracy": accuracy(labels, logits)}
+
+    def evaluate(
+        self,
+        *,
+        logits: Mapping[str, Floats],
+        labels: Mapping[str, Labels],
+        class_names: Sequence[str],
+        positive: int | None,
+        seed: int,
+        n_resamples: int,
+    ) -> dict[str, Estimate]:
+        return evaluate(
+            test_logits=logits["test"],
+            test_labels=labels["test"],
+            class_names=class_names,
+            seed=seed,
+            n_resamples=n_resamples,
+        )
+
+    def curves(
+        self, logits: Floats, labels: Labels, class_names: Sequence[str], positive: int | None
+    ) -> Curves:
+        names = [self.part_name("auc", i) for i in range(len(class_names))]
+        member = self.members(labels, len(class_names))
+        return Curves(member, logits, class_names, names, self.unit, "ROC curve of each label")
+
+    def whose(self, class_names: Sequence[str], positive: int | None) -> str:
+        return f"mean over {len(class_names)} labels"
+
+
+TASK = Multilabel()

@@ -26,7 +26,7 @@ from beitmed.errors import UserError
 from beitmed.statistics import intervals, resampling
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Floats, Statistic
-from beitmed.tasks import multiclass
+from beitmed.tasks import estimates
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def estimate(
         )
     method = "BCa bootstrap" + (f", {drawn} resamples" if drawn < n_resamples else "")
     return {
-        name: multiclass.bootstrapped(
+        name: estimates.bootstrapped(
             value, limits.get(name, ""), n, "its function gives None for this test set", method
         )
         for name, value in values.items()

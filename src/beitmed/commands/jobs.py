@@ -1,0 +1,128 @@
+"""The runs that a command line stands for: Hydra's own grammar, product and composition."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+
+from beitmed import config
+from beitmed.config import Config
+from beitmed.errors import UserError
+
+
+class Jobs(NamedTuple):
+    """Every configuration of a command line, or what is wrong with it; and whether it is a sweep.
+
+    overrides: those of the command line, as they were given.
+    """
+
+    found: list[Config | UserError]
+    overrides: list[str]
+    sweep: bool
+
+    @property
+    def configurations(self) -> list[Config]:
+        """Those that are right. Raises the first UserError where none is."""
+        right = [one for one in self.found if isinstance(one, Config)]
+        if not right:
+            raise next(one for one in self.found if isinstance(one, UserError))
+        return right
+
+
+def configurations(arguments: Sequence[str]) -> list[Config]:
+    """Every configuration of a command line whose values separated by commas are all taken.
+
+    Raises UserError, and what Hydra raises, where one of them is wrong.
+    """
+    found = of(arguments, sweep=True).found
+    for one in found:
+        if isinstance(one, UserError):
+            raise one
+    return [one for one in found if isinstance(one, Config)]
+
+
+def of(arguments: Sequence[str], *, sweep: bool | None = None) -> Jobs:
+    """Compose every run of a command line.
+
+    sweep: whether values separated by commas are all taken; None: with `--multirun`, or where an
+    experiment asks for a sweep. Raises UserError, and what Hydra raises, for what cannot be read.
+    """
+    known, overrides = _options(arguments)
+    with _initialized(known.config_dir) as search:
+        first = compose("config", [*_fixed(overrides), *search], return_hydra_config=True)
+        is_sweep = sweep or known.multirun or first.hydra.mode == RunMode.MULTIRUN
+        params = dict(first.hydra.sweeper.params or {}) if is_sweep else {}
+        lists = [[o for o in overrides if not o.startswith("hydra.")]]
+        if is_sweep:
+            parsed = _parse([*(f"{k}={v}" for k, v in params.items()), *lists[0]])
+            [lists] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        found = [_resolved([*job, *search]) for job in lists]
+    return Jobs(found, overrides, is_sweep)
+
+
+def _resolved(overrides: list[str]) -> Config | UserError:
+    try:
+        return config.resolve(compose("config", overrides))
+    except UserError as e:
+        return e
+
+
+def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Hydra's own options that matter here, and the overrides."""
+    parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    parser.add_argument("--multirun", "-m", action="store_true")
+    try:
+        known, overrides = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as e:
+        raise UserError(str(e)) from e
+    if known.config_dir is not None and not known.config_dir.is_dir():
+        raise UserError(f"--config-dir: found {known.config_dir}, which is no folder.")
+    return known, overrides
+
+
+@contextmanager
+def _initialized(config_dir: Path | None) -> Iterator[list[str]]:
+    """Hydra, ready to compose; gives the override that adds the user's own YAML files."""
+    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+        yield (
+            []
+            if config_dir is None
+            else [f"hydra.searchpath={json.dumps([f'file://{config_dir.resolve()}'])}"]
+        )
+
+
+def _fixed(overrides: Sequence[str]) -> list[str]:
+    """The overrides of one value: an experiment says by them whether it is a sweep."""
+    return [
+        text
+        for text, override in zip(overrides, _parse(overrides), strict=True)
+        if not override.is_sweep_override()
+    ]
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    found: list[Override] = []
+    for override in overrides:
+        try:
+            found += parser.parse_overrides([override])
+        except HydraException as e:
+            key = override.partition("=")[0]
+            said = str(e).partition("\n")[0]
+            raise UserError(
+                f"{key}: {override!r} cannot be read ({said}). Allowed: key=value; brackets, "
+                "braces and quotes must be closed."
+            ) from e
+    return found

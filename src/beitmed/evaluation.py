@@ -1,0 +1,94 @@
+"""The evaluation of a run, from its folder's predictions alone: no image, no weight, no torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from beitmed import config, extension, tasks
+from beitmed.config import Config
+from beitmed.errors import UserError
+from beitmed.runs import caveats, reader, run_figures
+from beitmed.runs.folder import Run
+from beitmed.statistics.estimates import Estimate
+from beitmed.tasks.own_metrics import OwnMetric
+
+log = logging.getLogger(__name__)
+
+
+def own_metrics(cfg: Config) -> dict[str, OwnMetric]:
+    """The user's own metrics by name. Raises UserError for a name that is taken."""
+    for name in filter(tasks.taken, cfg.evaluate.metrics):
+        raise UserError(
+            f"evaluate.metrics: found {name}, but that is the name of a metric of beitmed; give "
+            "the metric a name of its own"
+        )
+    return {
+        name: extension.load(f"evaluate.metrics.{name}", path)
+        for name, path in cfg.evaluate.metrics.items()
+    }
+
+
+def is_current(folder: Run, cfg: Config) -> bool:
+    """Whether a finished run's metrics are those that a configuration asks for."""
+    summary = reader.read_json(folder.path / reader.METRICS)
+    asked = (summary.get("format"), summary.get("evaluation"))
+    return asked == (reader.FORMAT, config.evaluation(cfg))
+
+
+def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
+    """Write all that derives from the folder's predictions, `metrics.json` last; the estimates.
+
+    Raises UserError where a file of the folder is missing or damaged, or a metric of the user's
+    own fails.
+    """
+    splits = reader.read_predictions(folder.path)
+    data = reader.read_json(folder.path / "data.json")
+    trained = reader.read_trained_labels(folder.path)
+    class_names = tuple(data["class_names"])
+    logits = {name: split.logits for name, split in splits.items()}
+    labels = {name: split.labels for name, split in splits.items()}
+    estimates = tasks.evaluate(
+        tasks.of(cfg.dataset.task),
+        logits=logits,
+        labels={**labels, "train": trained},
+        class_names=class_names,
+        positive=cfg.dataset.positive_label,
+        seed=cfg.seed,
+        n_resamples=cfg.evaluate.n_resamples,
+        own=own_metrics(cfg),
+    )
+    history = reader.read_history(folder.path)
+    said = caveats.of(cfg, data)
+    run_figures.draw(
+        cfg, folder, class_names, labels["test"], logits["test"], estimates, history, said
+    )
+    model = reader.read_json(folder.path / "model.json")
+    folder.finish(
+        {
+            "format": reader.FORMAT,
+            "run": folder.path.name,
+            "caveats": said,
+            **reader.described(cfg),
+            "epochs": history[-1]["epoch"] if history else None,
+            "trained_parameters": model["trained_parameters"],
+            "parameters": model["parameters"],
+            **reader.classes(cfg, class_names),
+            "n": {"train": len(trained), **{name: len(y) for name, y in labels.items()}},
+            "evaluation": config.evaluation(cfg),
+            "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
+        }
+    )
+    _tell(cfg, folder, class_names, estimates)
+    return estimates
+
+
+def _tell(
+    cfg: Config, folder: Run, names: tuple[str, ...], estimates: Mapping[str, Estimate]
+) -> None:
+    task = tasks.of(cfg.dataset.task)
+    log.info("Test, %s:", task.whose(names, cfg.dataset.positive_label))
+    for name in (*task.headlines, *cfg.evaluate.metrics):
+        log.info("  %-18s %s", name, estimates[name].text())
+    log.info("metrics:  %s", folder.path / reader.METRICS)
+    log.info("ROC plot: %s", folder.path / "roc.png")

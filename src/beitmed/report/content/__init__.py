@@ -1,0 +1,1 @@
+"""What a report says: groups of runs, their evidence, its tables, figures and sentences."""

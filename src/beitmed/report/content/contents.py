@@ -1,0 +1,171 @@
+"""The report's parts in their order, for any set of finished runs."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from beitmed.report.content import (
+    attention_maps,
+    comparison_tables,
+    conclusions,
+    examples,
+    figures,
+    published,
+    run_tables,
+)
+from beitmed.report.content.evidence import Evidence, interval, of_runs
+from beitmed.report.content.variants import TestSet, group
+from beitmed.report.document import Curve, Document, Section
+from beitmed.runs.finished import FinishedRun
+
+log = logging.getLogger(__name__)
+_CURVES_SHOWN = 4  # on the page, before a reader chooses
+
+
+def build(
+    runs: Sequence[FinishedRun],
+    problems: Sequence[str],
+    folder: Path,
+    data_root: str | None,
+    images: bool,
+    attention: bool,
+) -> Document:
+    """Make the report of these runs; figures are drawn into `folder`.
+
+    data_root: where data files are, None for where each run found them. images: whether to read
+    them at all. attention: whether to draw attention maps, which takes the network.
+    """
+    test_sets, notes = group(runs)
+    for note in notes:
+        log.warning("Note: %s", note)
+    summary: list[str] = []
+    parts: list[Section] = []
+    for test_set in test_sets:
+        log.info("%s: %d of %d runs", test_set.name, len(test_set.runs), len(runs))
+        evidence = Evidence(test_set)
+        said = conclusions.conclude(evidence)
+        summary += said.found
+        parts.append(_results(evidence, said.context, folder))
+        if (paper := _paper(evidence)) is not None:
+            parts.append(paper)
+        if images:
+            parts += examples.sections(test_set, folder, data_root)
+        if attention:
+            parts.append(attention_maps.section(test_set, folder, data_root))
+        parts.append(_single_runs(evidence, folder))
+    return Document(
+        title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
+        summary=summary,
+        caveats=_caveats(runs),
+        sections=parts,
+        curves=_curves(test_sets),
+        problems=[*problems, *notes],
+        footer=_footer(runs),
+    )
+
+
+def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
+    test_set = evidence.test_set
+    return Section(
+        id=f"results-{test_set.id}",
+        title=f"{test_set.name}: results",
+        paragraphs=said,
+        tables=[comparison_tables.variants(evidence), *comparison_tables.pairs(evidence)],
+        figures=figures.comparisons(evidence, folder),
+    )
+
+
+def _paper(evidence: Evidence) -> Section | None:
+    test_set = evidence.test_set
+    measured = {
+        v.name: (
+            interval(evidence.auc[v.name]),
+            interval(evidence.accuracy[v.name])
+            if evidence.accuracy is not None
+            else of_runs(v, "accuracy")[0],
+        )
+        for v in test_set.variants
+    }
+    found = [
+        table
+        for table in (
+            published.paper_table(test_set, measured),
+            published.anchors_table(test_set),
+        )
+        if table is not None
+    ]
+    if not found:
+        return None
+    return Section(
+        id=f"published-{test_set.id}",
+        title=f"{test_set.name}: beside published results",
+        paragraphs=[
+            "Published figures are of single test sets without intervals, most of them of one "
+            "run. A row that is higher than another is not therefore better.",
+            *comparison_tables.no_accuracy(test_set),
+        ],
+        tables=found,
+    )
+
+
+def _single_runs(evidence: Evidence, folder: Path) -> Section:
+    test_set = evidence.test_set
+    return Section(
+        id=f"single-{test_set.id}",
+        title=f"{test_set.name}: every run",
+        tables=run_tables.every_run(evidence.test_set),
+        figures=figures.single_runs(evidence, folder),
+    )
+
+
+def _caveats(runs: Sequence[FinishedRun]) -> list[str]:
+    """What the runs say of themselves, and of how many of them it holds."""
+    count: dict[str, int] = {}
+    for run in runs:
+        for caveat in run.metrics["caveats"]:
+            count[caveat] = count.get(caveat, 0) + 1
+    return [
+        f"{caveat} ({'all runs' if n == len(runs) else f'{n} of {len(runs)} runs'})"
+        for caveat, n in count.items()
+    ]
+
+
+def _curves(test_sets: Sequence[TestSet]) -> list[Curve]:
+    curves = []
+    for test_set in test_sets:
+        if not test_set.first.binary:
+            continue
+        shown = {v.first.path for v in test_set.variants[:_CURVES_SHOWN]}
+        first = test_set is test_sets[0]
+        for variant in test_set.variants:
+            for run in variant.runs:
+                curves.append(
+                    Curve(
+                        name=f"{variant.name}, seed {run.seed}",
+                        dataset=test_set.name,
+                        positive=test_set.positive,
+                        negative=test_set.negative,
+                        score=run.score.tolist(),
+                        actual=run.actual.tolist(),
+                        shown=first and run.path in shown,
+                        tie_positive=run.positive == 0,
+                    )
+                )
+    return curves
+
+
+def _footer(runs: Sequence[FinishedRun]) -> list[str]:
+    versions = {
+        name: sorted({str(run.environment.get(name)) for run in runs})
+        for name in ("beitmed", "torch", "transformers")
+    }
+    used = ", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items())
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    said = [f"Made {today} by beitmed {version('beitmed')} from {len(runs)} runs, with {used}."]
+    if any(len(found) > 1 for found in versions.values()):
+        said.append("The runs were made with different versions, which may explain differences.")
+    return [*said, "For research and teaching. Not a medical device."]

@@ -1,0 +1,201 @@
+"""Which figures a report has, and of which runs; how they look is `plots`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beitmed.data import Data
+from beitmed.plots import pictures
+from beitmed.plots.class_shares import ClassCounts, class_shares
+from beitmed.plots.confusion import Confusion, confusion
+from beitmed.plots.forest import Row, forest
+from beitmed.plots.learning_curves import Histories, learning_curves
+from beitmed.plots.page import write_both
+from beitmed.plots.reliability import Reliability, reliability
+from beitmed.plots.roc import RocCurve, roc
+from beitmed.report.content import published
+from beitmed.report.content.evidence import Evidence, interval
+from beitmed.report.content.variants import TestSet, Variant
+from beitmed.report.document import Figure, text
+from beitmed.runs.finished import FinishedRun
+from beitmed.statistics.estimates import Estimate
+from beitmed.statistics.seeds import Summary
+
+_VARIANTS = 8  # in one figure
+_ROWS = 40  # of a figure with a row a variant
+_EXAMPLES = 6  # images of a class
+
+
+def figure(
+    stem: Path,
+    title: str,
+    alternative: str,
+    draw: Callable[..., Any],
+    *,
+    notes: Sequence[str] = (),
+    **content: Any,
+) -> Figure:
+    """Draw a figure of this title at both widths, and return what the report says of it."""
+    write_both(partial(draw, title=title, **content), stem)
+    return Figure(stem.name, title, alternative, stem, notes)
+
+
+def comparisons(evidence: Evidence, folder: Path) -> list[Figure]:
+    """Variants beside one another: intervals, ROC curves, learning curves."""
+    test_set = evidence.test_set
+    made = [
+        _forest(evidence, name, summaries, folder)
+        for name, summaries in (("AUC", evidence.auc), ("accuracy", evidence.accuracy))
+        if summaries is not None
+    ]
+    shown, note = _first(test_set)
+    if test_set.first.binary:
+        made.append(
+            figure(
+                folder / f"roc-{test_set.id}",
+                f"{test_set.name}: ROC curves, each variant's first seed{note}",
+                f"ROC curves of {len(shown)} variants with pointwise 95 % bands.",
+                roc,
+                curves=[
+                    RocCurve(v.name, v.first.actual, v.first.score, _estimate(v.first, "auc"))
+                    for v in shown
+                ],
+                positive_name=test_set.positive,
+            )
+        )
+    shown = [v for v in shown if any(run.history for run in v.runs)]  # others know no epochs
+    if shown:
+        made.append(
+            figure(
+                folder / f"learning-{test_set.id}",
+                f"{test_set.name}: learning curves{note}",
+                "Loss and validation metrics by epoch; thin lines are single seeds.",
+                learning_curves,
+                groups=[Histories(v.name, [run.history for run in v.runs]) for v in shown],
+            )
+        )
+    return made
+
+
+def _first(test_set: TestSet) -> tuple[Sequence[Variant], str]:
+    shown = test_set.variants[:_VARIANTS]
+    if len(shown) == len(test_set.variants):
+        return shown, ""
+    return shown, f" (the first {len(shown)} of {len(test_set.variants)} variants)"
+
+
+def _forest(evidence: Evidence, name: str, summaries: dict[str, Summary], folder: Path) -> Figure:
+    test_set = evidence.test_set
+    rows = []
+    for variant in test_set.variants[:_ROWS]:
+        summary = summaries[variant.name]
+        cell, paper = interval(summary), published.paper_run(variant.first)
+        rows.append(
+            Row(
+                variant.name, cell.value, cell.low, cell.high, text(cell),
+                seeds=summary.values if len(summary.values) > 1 else (),
+                published=None if paper is None else paper[0 if name == "AUC" else 1],
+            )
+        )  # fmt: skip
+    left_out = len(test_set.variants) - len(rows)
+    some = f" (the first {_ROWS} of {len(test_set.variants):,} variants)" if left_out else ""
+    return figure(
+        folder / f"{name.lower()}-{test_set.id}",
+        f"{test_set.name}: {name} on {test_set.n:,} test images, with 95 % intervals{some}",
+        f"{name} with intervals, a row a variant, in the order of the settings.",
+        forest,
+        rows=rows,
+        xlabel=f"Test {name}",
+        notes=["Diamonds: the paper's own figures."] if any(r.published for r in rows) else [],
+    )
+
+
+def single_runs(evidence: Evidence, folder: Path) -> list[Figure]:
+    """Confusion matrices, and reliability diagrams where there is a positive class."""
+    test_set = evidence.test_set
+    if not test_set.first.single_label:
+        return []
+    shown, note = _first(test_set)
+    k = len(test_set.class_names)
+    made = [
+        figure(
+            folder / f"confusion-{test_set.id}",
+            f"{test_set.name}: confusion matrices, each variant's first seed{note}",
+            "Counts of test images by actual and predicted class.",
+            confusion,
+            panels=[Confusion(v.name, _confusion(v.first, k)) for v in shown],
+            class_names=test_set.class_names,
+        )
+    ]
+    if test_set.first.binary:
+        made.append(
+            figure(
+                folder / f"reliability-{test_set.id}",
+                f"{test_set.name}: reliability, each variant's first seed{note}",
+                "Observed share of the positive class by predicted probability.",
+                reliability,
+                panels=[_reliability(v) for v in shown],
+                positive_name=test_set.positive,
+            )
+        )
+    return made
+
+
+def _confusion(run: FinishedRun, k: int) -> Any:
+    predicted = run.test.logits.argmax(axis=1)
+    return np.bincount(k * run.test.labels + predicted, minlength=k * k).reshape(k, k)
+
+
+def _reliability(variant: Variant) -> Reliability:
+    run = variant.first
+    temperature = _estimate(run, "temperature").value
+    return Reliability(
+        variant.name,
+        run.actual,
+        run.score,
+        _estimate(run, "ece"),
+        temperature,
+        None if temperature is None else _estimate(run, "ece_temperature"),
+    )
+
+
+def _estimate(run: FinishedRun, name: str) -> Estimate:
+    values = run.metrics["test"].get(name)
+    return Estimate.undefined("not in metrics.json") if values is None else Estimate(**values)
+
+
+def images(test_set: TestSet, loaded: Data, folder: Path) -> list[Figure]:
+    """Examples of each class and the shares of the classes, from the data file."""
+    if not test_set.first.single_label:
+        return []
+    train, names = loaded.train, loaded.class_names
+    rows = []
+    for label, name in enumerate(names):
+        chosen = np.flatnonzero(train.labels == label)[:_EXAMPLES]
+        rows.append(pictures.ClassRow(name, np.asarray(train.images[chosen]), chosen.tolist()))
+    counts = {
+        split: np.bincount(s.labels, minlength=len(names)).tolist()
+        for split, s in loaded.splits.items()
+    }
+    size = test_set.first.metrics["size"]
+    return [
+        figure(
+            folder / f"samples-{test_set.id}",
+            f"{test_set.name}: the first {_EXAMPLES} training images of each class, {size} px",
+            f"Example images of {', '.join(names)}.",
+            pictures.samples,
+            rows=rows,
+        ),
+        figure(
+            folder / f"classes-{test_set.id}",
+            f"{test_set.name}: classes by split",
+            "Share of each class in train, val and test.",
+            class_shares,
+            splits=[ClassCounts(s, dict(zip(names, n, strict=True))) for s, n in counts.items()],
+        ),
+    ]

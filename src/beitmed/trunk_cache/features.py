@@ -1,0 +1,89 @@
+"""The frozen trunk's output, computed once an image and kept on disk.
+
+What the trunk gives for an image is the same in every epoch, seed, balance and recipe, if it is in
+eval mode: so it is stored under what it depends on (image bytes, image processor, weights, depth,
+precision, storage type), and any run that needs it finds it. Every depth is rounded from one pass
+through the trunk, never computed from what is stored of another: what a run reads does not depend
+on what the cache held. `beitmed cache` lists and prunes what is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from beitmed.backbones import weights
+from beitmed.backbones.freezing import FreezableBackbone
+from beitmed.config import Config
+from beitmed.data import Data
+from beitmed.storage.rows import Rows
+from beitmed.storage.store import Entry, Store
+from beitmed.trunk_cache import fill
+from beitmed.trunk_cache.keys import Keys
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Features:
+    """A network without its trunk, the stored features by split, and what they are."""
+
+    network: FreezableBackbone
+    rows: Mapping[str, Rows]
+    description: Mapping[str, Any]
+
+
+def cached(cfg: Config) -> bool:
+    """Whether a run of this configuration reads stored features: never a matter of space."""
+    return cfg.features != "live" and cfg.no_trunk is None
+
+
+def prepare(cfg: Config, data: Data) -> Features | None:
+    """Find a run's features or compute them; None where it trains on a live trunk.
+
+    Raises UserError where the cache has no room for them or cannot be written, and where a number
+    is too large for cache.dtype.
+    """
+    if not cached(cfg):
+        if cfg.features != "live":
+            log.info("features: live, because of %s.", cfg.no_trunk)
+        return None
+    store, keys = Store(cfg.cache.root), Keys(cfg, data)
+    with contextlib.ExitStack() as locks:
+        locked = _to_lock(store, keys)
+        for key in locked:
+            locks.enter_context(store.lock(key))
+        entries = {name: store.find(keys.target(name).key) for name in data.splits}
+        top = store.find(keys.top())
+        wanted = fill.affordable(cfg, keys, fill.missing(store, keys, locked))
+        if wanted or top is None:
+            network = fill.compute_features(cfg, data, store, keys, wanted, top is None)
+            entries |= {name: store.find(keys.target(name).key) for name in wanted}
+        else:
+            network = _without_trunk(cfg, data, store, top)
+        rows = {name: entry.open() for name, entry in entries.items() if entry is not None}
+    dtype = rows["train"].dtype.name
+    return Features(network, rows, {"mode": "cached", "dtype": dtype})
+
+
+def _to_lock(store: Store, keys: Keys) -> list[str]:
+    """The entries that may be filled, in one order for all processes, so that none waits for ever.
+
+    Of other depths than the run's own only where its own is missing.
+    """
+    wanted = {keys.top(), *(keys.target(name).key for name in keys.data.splits)}
+    for name, boundaries in fill.missing(store, keys).items():
+        wanted |= {keys.target(name, boundary).key for boundary in boundaries}
+    return sorted(wanted)
+
+
+def _without_trunk(cfg: Config, data: Data, store: Store, top: Entry) -> FreezableBackbone:
+    images = sum(len(split.labels) for split in data.splits.values())
+    log.info("features: all %d images are in %s.", images, store.root)
+    assert isinstance(cfg.unfreeze, int)
+    network = FreezableBackbone.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
+    weights.new_head(network.model, data.class_names, cfg.seed)
+    return network

@@ -1,0 +1,122 @@
+"""Filling the cache: one pass through the trunk for each image, whatever depths are asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from beitmed.backbones import compute, weights
+from beitmed.backbones.freezing import FreezableBackbone
+from beitmed.config import Config
+from beitmed.data import Data
+from beitmed.data.pixels import PixelDataset
+from beitmed.errors import UserError
+from beitmed.storage import space
+from beitmed.storage.store import Store
+from beitmed.trunk_cache.keys import Keys
+from beitmed.trunk_cache.rows import BLOCK, TrunkPass
+
+log = logging.getLogger(__name__)
+_SNAPSHOT_BLOCK = 1 << 24  # bytes
+Missing = dict[str, list[int]]  # the boundaries that a split's features are missing at, from below
+
+
+def missing(store: Store, keys: Keys, locked: Collection[str] | None = None) -> Missing:
+    """What a pass must give: the run's own boundary where it is missing, and others then too.
+
+    locked: the entries that may be filled; None stands for any.
+    """
+    found: Missing = {}
+    for name in keys.data.splits:
+        if not store.has(keys.target(name).key):
+            names = {b: keys.target(name, b).key for b in keys.others()}
+            others = [b for b, key in names.items() if not store.has(key)]
+            allowed = [b for b in others if locked is None or names[b] in locked]
+            found[name] = sorted([keys.boundary, *allowed])
+    return found
+
+
+def affordable(cfg: Config, keys: Keys, wanted: Missing) -> Missing:
+    """The same, without other depths than the run's own where the cache has no room for all.
+
+    Raises UserError where it has no room for these either.
+    """
+    if (why := space.shortage(cfg.cache, _bytes(keys, wanted))) is not None:
+        own = {name: [keys.boundary] for name in wanted}
+        if own != wanted:
+            log.info("features: of unfreeze=%s only, since all of cache.depths %s.",
+                     cfg.unfreeze, why)  # fmt: skip
+        wanted = own
+    needed = _bytes(keys, wanted)
+    space.reserve(cfg.cache, needed, "features: those of this run", "set features=live")
+    if wanted:
+        images = sum(len(keys.data.splits[name].labels) for name in wanted)
+        log.info(
+            "features: computing %.2f GB (%.0f kB an image) into %s.",
+            needed / 1e9, needed / images / 1e3, Store(cfg.cache.root).root,
+        )  # fmt: skip
+    return wanted
+
+
+def _bytes(keys: Keys, wanted: Missing) -> int:
+    targets = [keys.target(name, b) for name, boundaries in wanted.items() for b in boundaries]
+    return sum(t.shape[0] * t.row_bytes for t in targets)
+
+
+def compute_features(
+    cfg: Config, data: Data, store: Store, keys: Keys, wanted: Missing, top: bool
+) -> FreezableBackbone:
+    """Compute and store what is wanted, and if `top` is set the weights above the run's boundary.
+
+    Returns the network without its trunk. Call it under the locks of all that is stored.
+    """
+    model, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
+    network = FreezableBackbone(model, cfg.unfreeze).eval()
+    network.to(compute.device(cfg))
+    total = sum(len(data.splits[name].labels) for name in wanted)
+    with tqdm(total=total, unit="image", desc="features", disable=None) as bar:
+        for name, boundaries in wanted.items():
+            split = data.splits[name]
+            images = PixelDataset(split.images, split.labels, processor)
+            _fill(cfg, store, keys, network, images, name, boundaries, bar)
+    network.to("cpu")
+    if top:
+        raw = np.frombuffer(network.top_snapshot(), np.uint8)
+        said = {
+            "title": f"weights of the top {cfg.unfreeze} layers", "backbone": cfg.backbone.name
+        }  # fmt: skip
+        store.fill(keys.top(), raw.shape, raw.dtype, lambda a, b: raw[a:b], _SNAPSHOT_BLOCK, said,
+                   progress=lambda done: None)  # fmt: skip
+    network.release_trunk()
+    return network
+
+
+def _fill(
+    cfg: Config,
+    store: Store,
+    keys: Keys,
+    network: FreezableBackbone,
+    images: PixelDataset,
+    split: str,
+    boundaries: Sequence[int],
+    bar: Any,
+) -> None:
+    start = bar.n
+
+    def progress(done: int) -> None:
+        bar.update(start + done - bar.n)
+
+    targets = [keys.target(split, boundary) for boundary in boundaries]
+    try:
+        store.fill_together(targets, TrunkPass(cfg, network, images, boundaries), BLOCK, progress)
+    except UserError as e:
+        if len(boundaries) == 1:
+            raise
+        # Whatever is wrong may be so of the other depths only, which decide nothing here.
+        log.info("features: of unfreeze=%s only, since of cache.depths together: %s",
+                 cfg.unfreeze, e)  # fmt: skip
+        _fill(cfg, store, keys, network, images, split, [keys.boundary], bar)

@@ -1,0 +1,101 @@
+"""Rows of trunk features: computed from images, and read one by one for training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from beitmed.backbones import compute
+from beitmed.backbones.freezing import FreezableBackbone
+from beitmed.config import Config
+from beitmed.data.pixels import PixelDataset, target
+from beitmed.errors import UserError
+from beitmed.storage.rows import Rows
+from beitmed.trunk_cache.keys import boundary_of, form
+
+BLOCK = 32  # images in a pass, counted from the first; another number would round differently
+
+
+class FeatureDataset(Dataset):
+    """Features of a split, read at access: {"features": [...], "labels": `target`}."""
+
+    def __init__(self, rows: Rows, labels: np.ndarray, indices: np.ndarray | None = None) -> None:
+        self.rows = rows
+        self.labels = labels
+        self.indices = np.arange(len(labels)) if indices is None else indices
+        assert len(rows) == len(labels)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        row = int(self.indices[i])
+        features = np.empty(self.rows.shape[1:], self.rows.dtype)
+        self.rows.read(row, features)
+        return {"features": torch.from_numpy(features), "labels": target(self.labels, row)}
+
+
+class TrunkPass:
+    """What the cache stores of some images: one pass of a block, read off at several layers.
+
+    network: in eval mode, with its trunk, on the device that computes. boundaries: from below.
+    """
+
+    def __init__(
+        self,
+        cfg: Config,
+        network: FreezableBackbone,
+        images: PixelDataset,
+        boundaries: Sequence[int],
+    ) -> None:
+        self.cfg, self.network, self.images, self.boundaries = cfg, network, images, boundaries
+
+    @torch.inference_mode()
+    def __call__(self, start: int, stop: int) -> list[np.ndarray]:
+        """The rows of images start to stop at each boundary, rounded as they are stored.
+
+        Raises UserError where a number is too large for cache.dtype.
+        """
+        device = next(self.network.parameters()).device
+        with compute.autocast(self.cfg, device):
+            pixels = self.images.batch(start, stop).to(device)
+            found = self.network.below(pixels, self.boundaries)
+        tensors = zip(found, self.boundaries, strict=True)
+        return [self._rounded(tensor, boundary) for tensor, boundary in tensors]
+
+    def _rounded(self, tensor: torch.Tensor, boundary: int) -> np.ndarray:
+        rows = tensor.float().cpu().numpy()
+        _, dtype = form(self.cfg, len(rows), boundary)
+        if not (np.abs(rows) <= np.finfo(dtype).max).all():
+            raise UserError(
+                f"cache.dtype: found {self.cfg.cache.dtype}, but the trunk gives numbers up to "
+                f"{np.abs(rows).max():.3g}; use cache.dtype=fp32, or features=live."
+            )
+        return rows.astype(dtype)
+
+
+class TrunkRows(Rows):
+    """The rows that the cache would store of these images, computed as they are read.
+
+    To the bit those of a run's own splits, for the same images in the same order: computed in the
+    same blocks and rounded in the same way. Best read in order, since one block is held at a time.
+    cfg: the run's. network, images: as of `TrunkPass`.
+    """
+
+    def __init__(self, cfg: Config, network: FreezableBackbone, images: PixelDataset) -> None:
+        boundary = boundary_of(cfg)
+        self.shape, self.dtype = form(cfg, len(images), boundary)
+        self._pass = TrunkPass(cfg, network, images, [boundary])
+        self._start, self._held = 0, np.empty((0, *self.shape[1:]), self.dtype)
+
+    def read(self, row: int, out: np.ndarray) -> None:
+        for i, part in enumerate(out.reshape(-1, *self.shape[1:]), start=row):
+            start = i - i % BLOCK
+            if not len(self._held) or start != self._start:
+                [self._held] = self._pass(start, min(start + BLOCK, len(self)))
+                self._start = start
+            part[...] = self._held[i - start]

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 from bench_parts import measure_parts, totals
-from bench_runs import exactness, many, memory, variants, whole_runs
+from bench_runs import depths, exactness, many, memory, variants, whole_runs
 from bench_table import LARGE, TINY, Table
 
 
@@ -55,6 +55,7 @@ def main() -> None:
             if options.only in (None, "runs"):
                 few = ("data.limit=8", "train.epochs=1") if smoke else ()
                 whole_runs(table, Path(scratch), max(1, rounds - 1), few)
+                depths(table, Path(scratch), few)
             if options.only in (None, "exactness"):
                 few = ("data.limit=8", "train.epochs=1") if smoke else ()
                 exactness(table, Path(scratch), options.data, few)

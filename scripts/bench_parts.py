@@ -13,7 +13,15 @@ from typing import Any
 import bench_peer
 import numpy as np
 import torch
-from bench_table import EPOCHS, SIZES, Table, configuration, seconds, step_seconds
+from bench_table import (
+    EPOCHS,
+    SIZES,
+    Table,
+    configuration,
+    freeze_depth,
+    seconds,
+    step_seconds,
+)
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from beitmed import config
@@ -22,10 +30,11 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset
 from beitmed.storage.store import Store
 from beitmed.training import trainer
-from beitmed.trunk_cache import trunk_features
+from beitmed.trunk_cache.rows import FeatureDataset, TrunkPass
 
 BATCH = 32  # the paper's
-DEPTHS = (0, 1, 2, 5)
+GRID = freeze_depth()
+DEPTHS = tuple(sorted(GRID.depths))
 PEER_DEPTHS = (0, 5)  # measured; between them each trained layer adds one layer's backward pass
 OVERHEAD_PAIRS, OVERHEAD_STEPS = 3, 20  # a round, of a linear probe, whose steps are short
 PRODUCTS = 5  # of each shape, when the machine's rate is measured
@@ -53,27 +62,15 @@ class Parts:
         bench_peer.freeze(self.peer, depth)
         return network
 
-    def trunk(self, depth: int = 5) -> float:
-        network = self._frozen(depth).eval()
-        fill = trunk_features._Rows(
-            network, PixelDataset(self.images, self.labels, self.processor), None, self.cfg,
-            torch.device("cpu"), np.dtype(np.float16 if depth else np.float32),
-        )  # fmt: skip
+    def trunk(self, *depths: int) -> float:
+        """Seconds an image of one pass that gives the features of these depths, deepest last."""
+        network = self._frozen(depths[0]).eval()
+        images = PixelDataset(self.images, self.labels, self.processor)
+        fill = TrunkPass(self.cfg, network, images, [self.layers - depth for depth in depths])
         start = time.perf_counter()
         rows = fill(0, BATCH)
         elapsed = time.perf_counter() - start
-        self.features[depth] = torch.from_numpy(rows.astype(np.float16 if depth else np.float32))
-        return elapsed / BATCH
-
-    def extend(self, lower: int, upper: int) -> float:
-        """Seconds an image from the features of one depth to those of a smaller one."""
-        network = self._frozen(upper).eval()
-        tokens = self.features[lower].float()
-        with torch.inference_mode():
-            start = time.perf_counter()
-            rows = network.trunk_from(self.layers - lower, tokens)
-            elapsed = time.perf_counter() - start
-        self.features[upper] = rows.half() if upper else rows.clone()
+        self.features |= zip(depths, map(torch.from_numpy, rows), strict=True)
         return elapsed / BATCH
 
     def top_step(self, depth: int) -> float:
@@ -88,7 +85,7 @@ class Parts:
 
         def epoch() -> None:
             for batch in loader:
-                for share, part in trainer.chunks(batch, "cpu"):
+                for share, part in trainer.chunks(batch, network):
                     (network(**part)["loss"] * share).backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
@@ -145,7 +142,7 @@ class Parts:
         entry = store.find(str(depth)) or store.fill(
             str(depth), rows.shape, rows.dtype, lambda a, b: rows[a:b], BATCH, {}, lambda done: None
         )
-        return trunk_features.FeatureDataset(entry.open(), self.labels)
+        return FeatureDataset(entry.open(), self.labels)
 
 
 def matrix_rate(geometry: config.Geometry) -> float:
@@ -181,7 +178,7 @@ def layer_gflop(geometry: config.Geometry) -> float:
 
 
 def step_gflop(geometry: config.Geometry, rates: list[float]) -> float:
-    """GFLOP of a training step of the top layers for one image, as `model.beit_training` does it.
+    """GFLOP of a training step of the top layers for one image, as beit_training does it.
 
     rates: drop path's of the trained layers, from below. A backward pass counts as two forward
     ones; branches that are dropped, gradients for the trunk's output through query, key and value,
@@ -205,6 +202,7 @@ def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict
     print(f"\nThe geometry of {parts.cfg.backbone.name}, fp32, seconds an image:")
     names = {
         "trunk": f"trunk pass, {parts.layers - 5} layers, pixels included",
+        "trunk of freeze_depth": f"trunk passes of experiment=freeze_depth ({len(GRID.passes)})",
         "our data": "data path: features from disk",
         "peer data": "peer: data path, images decoded and processed",
         "peer eval": "peer: evaluation",
@@ -227,9 +225,8 @@ def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict
 def _round(parts: Parts) -> Iterator[tuple[str, float]]:
     geometry = parts.cfg.backbone.geometry
     yield "rate trunk", matrix_rate(geometry)
-    yield "trunk", parts.trunk()
-    for lower, upper in ((5, 2), (2, 1), (1, 0)):
-        yield f"extend {lower}-{upper}", parts.extend(lower, upper)
+    yield "trunk", parts.trunk(5)
+    yield "trunk of freeze_depth", sum(parts.trunk(*depths) for depths in GRID.passes)
     for depth in DEPTHS:
         if depth in PEER_DEPTHS:
             yield f"peer step {depth}", parts.peer_step(depth)
@@ -300,10 +297,9 @@ def totals(table: Table, m: dict[str, float]) -> None:
                 peer += peer_run(count, val_n, test_n)
                 ours += top_run(count, val_n, test_n)
     add("the paper's eight variants", peer, ours)
-    extend = sum(m[f"extend {a}-{b}"] for a, b in ((5, 2), (2, 1), (1, 0)))
     add(
-        "freeze depth 0, 1, 2, 5 x 5 seeds, breast 28",
-        5 * sum(peer_run(n, val, test, depth) for depth in DEPTHS),
-        fill + (n + val + test) * extend
-        + 5 * sum(top_run(n, val, test, depth) for depth in DEPTHS),
+        f"freeze depth {', '.join(map(str, GRID.depths))} x {GRID.seeds} seeds, breast 28",
+        GRID.seeds * sum(peer_run(n, val, test, depth) for depth in DEPTHS),
+        (n + val + test) * m["trunk of freeze_depth"]
+        + GRID.seeds * sum(top_run(n, val, test, depth) for depth in DEPTHS),
     )  # fmt: skip

@@ -91,7 +91,7 @@ def main() -> None:
 
     from beitmed import config, data
     from beitmed.backbones import weights
-    from beitmed.runs import environment
+    from beitmed.runs import resources
 
     overrides = [a for a in sys.argv[1:] if a != "--no-evaluation"]
     evaluated = overrides == sys.argv[1:]
@@ -119,7 +119,7 @@ def main() -> None:
         json.dumps(
             {
                 "seconds": time.perf_counter() - start,
-                "peak_memory_bytes": environment.peak_memory(),
+                "peak_memory_bytes": resources.peak_memory(),
             }
         )
     )

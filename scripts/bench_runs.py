@@ -11,16 +11,20 @@ import time
 from pathlib import Path
 
 import numpy as np
-from bench_table import EPOCHS, SIZES, TINY, Table, configuration
+from bench_table import EPOCHS, SIZES, TINY, Table, configuration, freeze_depth
 
 from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone
-from beitmed.runs import environment
+from beitmed.runs import resources
 from beitmed.storage.store import Store
 from beitmed.training import trainer
-from beitmed.trunk_cache import trunk_features
+from beitmed.trunk_cache.rows import FeatureDataset
 
 HERE = Path(__file__).parent
+SMALL = (
+    *TINY, "backbone.geometry.hidden_size=384", "backbone.geometry.intermediate_size=1536",
+    "backbone.geometry.num_hidden_layers=12", "evaluate.n_resamples=100", "train.epochs=3",
+)  # fmt: skip
 
 
 def process(arguments: list[str], cwd: Path) -> dict[str, float]:
@@ -29,8 +33,12 @@ def process(arguments: list[str], cwd: Path) -> dict[str, float]:
     if done.returncode:
         sys.exit(f"{' '.join(arguments)} failed:\n{done.stdout}\n{done.stderr}")
     if "beitmed.train" in arguments:
-        [path] = cwd.glob("outputs/*/environment.json")
-        return json.loads(path.read_text())
+        found = [json.loads(p.read_text()) for p in cwd.glob("outputs/*/environment.json")]
+        phases = [phase for run in found for phase in run["phases"].values()]
+        return {
+            "seconds": sum(phase["seconds"] for phase in phases),
+            "peak_memory_bytes": max(phase.get("peak_memory_bytes", 0) for phase in phases),
+        }
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -47,11 +55,7 @@ def peer(folder: Path, *overrides: str) -> dict[str, float]:
 def whole_runs(table: Table, scratch: Path, rounds: int, extra: tuple[str, ...]) -> None:
     """A whole run of a small geometry on both sides, measured, not put together."""
     print("\nWhole runs with real epochs, a small geometry (measured):")
-    small = (
-        *TINY, "backbone.geometry.hidden_size=384", "backbone.geometry.intermediate_size=1536",
-        "backbone.geometry.num_hidden_layers=12", "evaluate.n_resamples=100", "train.epochs=3",
-        *extra,
-    )  # fmt: skip
+    small = (*SMALL, *extra)
     found: dict[str, list[float]] = {"peer": [], "cold": [], "warm": []}
     for i in range(rounds):
         cache = scratch / f"cache{i}"
@@ -63,6 +67,18 @@ def whole_runs(table: Table, scratch: Path, rounds: int, extra: tuple[str, ...])
     for name in ("cold", "warm"):
         ratios = [p / o for p, o in zip(found["peer"], found[name], strict=True)]
         table.add(f"small geometry, one run, {name}: times faster", ratios, "x")
+
+
+def depths(table: Table, scratch: Path, extra: tuple[str, ...]) -> None:
+    """The very command `experiment=freeze_depth` with an empty cache, of a small geometry."""
+    small, grid = (*SMALL, *extra), freeze_depth()
+    mine = ours(scratch / "depths", scratch / "depths-cache", "experiment=freeze_depth", *small)
+    each = [peer(scratch, *small, f"unfreeze={depth}")["seconds"] for depth in grid.depths]
+    what = f"small geometry, experiment=freeze_depth ({len(each) * grid.seeds} runs)"
+    table.add(f"{what}: beitmed", [mine["seconds"]], "s")
+    table.add(f"{what}: peer", [grid.seeds * sum(each)], "s", "extrapolated")
+    times = grid.seeds * sum(each) / mine["seconds"]
+    table.add(f"{what}: times faster", [times], "x", "extrapolated")
 
 
 def memory(table: Table, scratch: Path, overrides: tuple[str, ...], images: list[int]) -> None:
@@ -125,10 +141,10 @@ def many(n: int) -> None:
             lambda a, b: rng.standard_normal((b - a, 50, 96), np.float32),
             block=500, manifest={}, progress=lambda done: None,
         )  # fmt: skip
-        rows = trunk_features.FeatureDataset(entry.open(), np.arange(n) % 2)
+        rows = FeatureDataset(entry.open(), np.arange(n) % 2)
         run = trainer.build(network, rows, None, cfg, Path(folder) / "checkpoints")
         run.train()
-    peak = environment.peak_memory()
+    peak = resources.peak_memory()
     print(json.dumps({"peak_memory_bytes": peak}))
 
 

@@ -6,7 +6,7 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -44,6 +44,30 @@ def configuration(*overrides: str) -> Config:
     config.register_resolvers()
     with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
         return config.resolve(compose("config", overrides=list(overrides)))
+
+
+class Grid(NamedTuple):
+    """What `experiment=freeze_depth` runs: depths in its order, seeds of each, and its passes.
+
+    passes: the depths whose features each pass through the trunk stores, with an empty cache.
+    """
+
+    depths: tuple[int, ...]
+    seeds: int
+    passes: tuple[tuple[int, ...], ...]
+
+
+def freeze_depth() -> Grid:
+    config.register_resolvers()
+    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+        composed = compose("config", ["experiment=freeze_depth"], return_hydra_config=True)
+    params = composed.hydra.sweeper.params
+    depths, together = tuple(map(int, params.unfreeze.split(","))), set(composed.cache.depths)
+    passes: list[tuple[int, ...]] = []
+    for depth in depths:
+        if not any(depth in earlier for earlier in passes):
+            passes.append(tuple(sorted({depth, *together}, reverse=True)))
+    return Grid(depths, len(params.seed.split(",")), tuple(passes))
 
 
 def seconds(job: Callable[[], Any]) -> float:

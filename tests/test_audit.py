@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from conftest import beitmed, medmnist_arrays, resolve
+from PIL import Image
 
 from beitmed import data
 from beitmed.errors import UserError
@@ -144,6 +145,22 @@ def test_help_says_what_strict_counts(tmp_path):
     assert done.returncode == 0
     for said in ("strict=true", "the two labels differ", "p < 0.01", "data.root", "grey value"):
         assert said in done.stdout
+
+
+def test_several_folders_are_each_audited(tmp_path):
+    for name, shade in (("first", 60), ("second", 160)):
+        for label in ("a", "b"):
+            (tmp_path / name / label).mkdir(parents=True)
+            for i in range(10):
+                pixels = np.random.default_rng([shade, i, ord(label)]).integers(0, shade, (28, 28))
+                Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / label / f"{i}.png")
+    done = audit(tmp_path, "dataset=folder", "dataset.path=first,second", "size=28",
+                 "seed=1,2", f"cache.root={tmp_path}/cache")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    folders = sorted((tmp_path / "outputs" / "audit").iterdir())
+    assert len(folders) == 2  # and another seed is no other dataset
+    sources = [json.loads((f / "audit.json").read_text()) for f in folders]
+    assert sources[0] != sources[1]
 
 
 def test_images_of_several_labels_are_audited_label_by_label(tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import sys
 import venv
 from pathlib import Path
@@ -19,10 +20,11 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from beitmed.runs.artifacts import read_config
 from conftest import beitmed, medmnist_arrays, resolve
 from scipy.special import log_softmax
 
-from beitmed import config, data, pipeline
+from beitmed import config, data, methods, pipeline
 from beitmed.errors import UserError
 from beitmed.methods import autogluon, autogluon_worker
 from beitmed.report.content import baselines
@@ -42,7 +44,7 @@ class MultiModalPredictor:
     total_parameters, trainable_parameters = 7, 5
 
     def __init__(self, label, problem_type, path):
-        self.label, self.path = label, Path(path)
+        self.label, self.path = label, Path(path).resolve()
         assert problem_type == "binary"
 
     def fit(self, train_data, tuning_data, **settings):
@@ -52,8 +54,16 @@ class MultiModalPredictor:
         assert set(tuning_data) == {"image", "label"} and len(tuning_data) == 24
         print("much that nobody wants to read")
         x = self._brightness(train_data)
-        self.means = {c: x[train_data[self.label] == c].mean() for c in (0, 1)}
+        self.means = [x[train_data[self.label] == c].mean() for c in (0, 1)]
         self.settings = settings
+        self.path.mkdir()
+        (self.path / "means.json").write_text(json.dumps(self.means))
+
+    @classmethod
+    def load(cls, path):
+        found = cls(None, "binary", path)
+        found.means = json.loads((found.path / "means.json").read_text())
+        return found
 
     def _brightness(self, table):
         images = [Image.open(name) for name in table["image"]]
@@ -63,7 +73,7 @@ class MultiModalPredictor:
     def predict_proba(self, table, as_pandas):
         assert as_pandas and list(table) == ["image"]
         root = Path(table["image"].iloc[0]).parents[1]
-        assert "label" not in (root / "test.csv").read_text()
+        assert not any("label" in file.read_text() for file in root.glob("*.csv"))
         x = self._brightness(table)
         p = np.exp(-np.abs(x[:, None] - [self.means[1], self.means[0]]))
         return pd.DataFrame(p / p.sum(axis=1, keepdims=True), columns=[1, 0])
@@ -115,7 +125,18 @@ def test_a_run_is_that_of_the_other_process(python, tmp_path, caplog):
     assert "stand-in for AutoKeras" in said["program"] and said["version"] == "0.0.1"
     assert said["summary"] == {"seconds": 9, "seed": 3, "lr": 0.25, "cpu": 1}
     assert (said["parameters"], said["trained_parameters"]) == (7, 5)
-    assert not (run / "autogluon").exists()
+    assert [p.name for p in (run / "autogluon").iterdir()] == ["predictor"]
+    assert not list(run.glob(".*")) and not list(run.glob("*.autogluon"))
+    # Moved, it is asked again; PNG files and tables are gone.
+    moved = run.rename(tmp_path / "moved")
+    cfg = read_config(moved)
+    again = methods.load(cfg, moved, known.class_names)
+    for split, found in (("val", read.val), ("test", read.test)):
+        assert (again.logits(known.splits[split].images) == found.logits).all()
+    shutil.rmtree(moved / "autogluon")
+    with pytest.raises(UserError, match="autogluon: no such folder"):
+        methods.load(cfg, moved, known.class_names)
+    moved.rename(run)
     [one] = finished.find([tmp_path / "outputs"])[0]
     assert baselines.departures(one)[0].startswith("AutoGluon MultiModal for 9 s stands in")
     for title in ("AutoKeras", "Google AutoML Vision"):
@@ -213,3 +234,7 @@ def test_autogluon_itself(tmp_path):
     read = finished.read(run)
     np.testing.assert_allclose(np.exp(read.test.logits).sum(axis=1), 1, atol=1e-3)
     assert len(np.unique(read.test.logits)) > 10
+    moved = run.rename(tmp_path / "moved")
+    known = data.load(read_config(moved))
+    again = methods.load(read_config(moved), moved, known.class_names)
+    np.testing.assert_array_equal(again.logits(known.test.images), read.test.logits)

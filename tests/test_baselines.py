@@ -20,14 +20,15 @@ from sklearn.metrics import roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
+from test_saved_models import assert_same
 
-from beitmed import config, data, pipeline
+from beitmed import config, data, methods, pipeline
 from beitmed.config.method import NAMES
 from beitmed.errors import UserError
 from beitmed.explain import explanation
 from beitmed.methods import neighbors
 from beitmed.report.content import baselines, published, variants
-from beitmed.report.document import Interval
+from beitmed.report.content.evidence import Evidence
 from beitmed.runs import finished
 
 EVERY = {
@@ -37,10 +38,10 @@ EVERY = {
 SMALL = ("dataset=phantom", "data.limit=12", "evaluate.n_resamples=100", "backbone=beit_tiny")
 EPOCHS = {"method.epochs=2", "method.batch_size=8"}
 MORE = {
-    "majority": (set(), set()),
+    "majority": (set(), {"model.safetensors"}),
     "pixels_logistic": (set(), {"model.safetensors"}),
     "features_logistic": (set(), {"model.safetensors"}),
-    "features_knn": (set(), set()),
+    "features_knn": (set(), {"model.safetensors"}),
     "resnet18": (EPOCHS, {"model.safetensors", "history.png", "history.svg"}),
     "automl": ({"method.time_budget_s=2"}, set()),
 }
@@ -75,8 +76,10 @@ def loaded(run: Path) -> tuple[data.Data, np.ndarray]:
     return data.load(read_config(run)), np.array([int(r["index"]) for r in rows])
 
 
-def test_every_method_has_its_yaml_and_its_function():
-    assert set(pipeline.METHODS) == set(NAMES)
+def test_every_method_has_its_yaml_and_its_module():
+    for name in NAMES:
+        module = methods.module_of(resolve(f"method={name}"))
+        assert callable(module.fit) and callable(module.load)
     assert {p.stem for p in (config.conf_dir() / "method").glob("*.yaml")} == set(NAMES)
     assert all(resolve(f"method={name}").method.name == name for name in NAMES)
 
@@ -164,7 +167,7 @@ def test_features_are_those_that_a_linear_probe_trains_on(tmp_path, runs):
 
 @pytest.mark.parametrize("dataset", ["blood", "retina", "chest"])
 @pytest.mark.parametrize("name", ["majority", "pixels_logistic", "features_knn", "resnet18"])
-def test_every_task(tmp_path, dataset, name):
+def test_every_task(tmp_path, monkeypatch, dataset, name):
     flag = {"blood": "bloodmnist", "retina": "retinamnist", "chest": "chestmnist"}[dataset]
     np.savez(tmp_path / f"{flag}.npz", **medmnist_arrays(flag, 28, n=40))
     extra = {"method.epochs=1"} if name == "resnet18" else MORE[name][0]
@@ -190,6 +193,7 @@ def test_every_task(tmp_path, dataset, name):
         reference.fit(scaler.transform(x["train"][chosen]), known.train.labels[chosen])
         theirs = reference.decision_function(scaler.transform(x["test"]))
         assert scores == pytest.approx(theirs, abs=1e-3)
+    assert_same(run, monkeypatch)
 
 
 def test_a_baseline_stands_in_a_report_beside_a_backbone(runs):
@@ -215,8 +219,7 @@ def test_a_measured_baseline_stands_above_what_was_published_of_it(tmp_path):
     for name, extra in (("majority", ()), ("resnet18", EPOCHS)):
         go(tmp_path, *common, f"method={name}", *extra)
     [test_set], _ = variants.group(finished.find([tmp_path / "outputs"])[0])
-    one = Interval(0.5, 0.4, 0.6)
-    table = published.paper_table(test_set, {v.name: (one, one) for v in test_set.variants})
+    table = published.paper_table(Evidence(test_set))
     assert table is not None
     names = [str(row[0]) for row in table.rows]
     at = next(i for i, name in enumerate(names) if name.startswith("ResNet-18 (28)"))
@@ -275,8 +278,8 @@ def test_what_is_given_in_vain_is_refused(overrides, said):
         (["method=resnet18", "+method.epcohs=3"], ["method.epcohs: no such key", "method.epochs"]),
         (["method=majority", "+method.epochs=3"], ["method.epochs: is not a key of the chosen"]),
         (["method=features_knn", "method.k=[0]"], ["method.k", "greater than or equal to 1"]),
-        (["method=majority", "method.name=other"], ["method.function: is missing"]),
-        (["method=majority", "+method.function=os.getcwd"], ["method.name", "name of its own"]),
+        (["method=majority", "method.name=other"], ["method.module: is missing"]),
+        (["method=majority", "+method.module=os"], ["method.name", "name of its own"]),
     ],
 )
 def test_a_wrong_setting_is_named(overrides, said):

@@ -14,14 +14,16 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import FAST, REPOSITORY, beitmed, resolve
 from scipy.stats import norm
 
-from beitmed import config
+from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
 from beitmed.commands import cache, explain, front, jobs, report
 from beitmed.commands.arguments import SWITCH, Key
+from beitmed.runs import reader
 from beitmed.storage.store import Store
 
 PAGES = {
@@ -115,6 +117,9 @@ RUNS = {
     "'evaluate.metrics={youden: my_extension.youden}'": {
         "breast_28_equal_beit_large_top5_seed42"
     },
+    "beitmed train --config-dir my/conf dataset=breast method=brightness": {
+        "breast_28_full_brightness_seed42"
+    },
     "beitmed train -m experiment=quickstart dataset=breast,pneumonia balanced=false,true "
     "seed=1,2,3": product(
         "{dataset}_28_{balance}_beit_tiny_top5_seed{seed}",
@@ -142,7 +147,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shown = re.findall(
         r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGES["docs/extending.md"], re.DOTALL
     )
-    assert len(shown) >= 2
+    assert len(shown) == 4
     for name, content in shown:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
@@ -151,11 +156,13 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(own: Path) -> Path:
-    """The same folder with a run of `docs/extending.md`'s command, of few images, as `my-run`."""
-    [command] = [c for c in SHOWN if "--config-dir" in c]
-    words = [a for a in words_of(command)[1] if a != "dataset=breast"]
-    done = beitmed(*words, *FAST, "name=my-run", "cache.root=cache", cwd=own)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """The same folder with runs of that page's commands, of few images: `my-run`, `my-method`."""
+    commands = [c for c in SHOWN if "--config-dir" in c]
+    for name, command in zip(("my-run", "my-method"), commands, strict=True):
+        words = [a for a in words_of(command)[1] if a != "dataset=breast"]
+        few = [a for a in FAST if "train." not in a or name == "my-run"]
+        done = beitmed(*words, *few, f"name={name}", "cache.root=cache", cwd=own)
+        assert done.returncode == 0, done.stdout + done.stderr
     return own
 
 
@@ -193,9 +200,14 @@ def test_the_options_of_the_benchmark_exist():
             assert not word.startswith("--") or f'"{word}"' in source, command
 
 
-def test_what_stands_in_the_run_of_the_extension(finished):
+def test_what_stands_in_the_runs_of_the_extensions(finished, monkeypatch):
     metrics = (finished / "outputs" / "my-run" / "metrics.json").read_text()
     assert '"youden"' in metrics
+    monkeypatch.syspath_prepend(finished)
+    run = reader.read(finished / "outputs" / "my-method")
+    model = methods.load(run.config, run.path, tuple(run.data["class_names"]))
+    again = model.logits(data.load(run.config).splits["test"].images)
+    assert np.array_equal(again, run.test.logits)
 
 
 def test_the_evaluation_of_the_readme(finished):
@@ -209,12 +221,6 @@ def test_the_report_of_the_readme(finished):
     done = beitmed("outputs", cwd=finished, module="report")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (finished / "report" / "report.html").stat().st_size > 100_000
-
-
-def test_the_attention_of_the_readme(finished):
-    done = beitmed("outputs/my-run", "images=errors:6", cwd=finished, module="explain")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (finished / "outputs" / "my-run" / "attention" / "attention.json").is_file()
 
 
 def test_the_cache_is_listed_and_pruned_as_the_docs_say(finished):

@@ -21,15 +21,14 @@ from transformers import BeitConfig, BeitForImageClassification, BeitImageProces
 from beitmed import data, pipeline
 from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone, load_top
-from beitmed.commands import explain as command
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.explain import explanation
+from beitmed.explain import explanation, output
 from beitmed.explain.explanation import Choice
 from beitmed.report.content import attention_maps as report_attention
 from beitmed.report.content import variants
-from beitmed.runs import artifacts
-from beitmed.runs import finished as finished_runs
+from beitmed.runs import folder as run_folder
+from beitmed.runs import reader
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +88,14 @@ def test_the_command_writes_what_it_says(finished, tmp_path):
             total = npz[name].sum((-1, -2)) + npz[f"{name}_on_cls"]
             assert total == pytest.approx(1, abs=1e-5)
     # Another process gives the same bytes.
-    command.write(finished, tmp_path / "again", Choice(images="9", layer="7"))
+    output.write(finished, tmp_path / "again", Choice(images="9", layer="7"))
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
 def test_the_values_are_those_of_the_network_put_together_by_hand(finished):
     explained, logits = explanation.explain(finished, Choice(images="3,0"))
-    cfg = artifacts.read_config(finished)
+    cfg = reader.read_config(finished)
     loaded = data.load(cfg)
     beit, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
     network = FreezableBackbone(beit, cfg.unfreeze).eval()
@@ -168,13 +167,13 @@ def test_errors_are_the_runs_own_surest_first(finished, split):
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_each_takes_the_first_of_each_class(finished, split):
     explained, _ = explanation.explain(finished, Choice(images="each:2", split=split))
-    labels = data.load(artifacts.read_config(finished)).splits[split].labels
+    labels = data.load(reader.read_config(finished)).splits[split].labels
     zeros, ones = (np.flatnonzero(labels == c)[:2].tolist() for c in (0, 1))
     assert explained.indices.tolist() == zeros + ones
 
 
 def test_a_report_draws_one_figure_under_a_name_of_its_own(finished, tmp_path):
-    [test_set], _ = variants.group([finished_runs.read(finished)])
+    [test_set], _ = variants.group([reader.read(finished)])
     section = report_attention.section(test_set, tmp_path, None)
     stems = ("attention-phantom", "attention-phantom-column")
     files = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
@@ -289,22 +288,22 @@ assert "torch" not in sys.modules
     assert "Traceback" not in done.stderr
     said = done.stderr.splitlines()
     assert sum(line.startswith("beitmed: ") for line in said) == len(bad)
-    assert any("size=224: cannot be changed for a run that is there" in line for line in said)
+    assert any("size=224: cannot be set for a run that is there" in line for line in said)
     assert any("device: found 'tpu'; allowed: 'auto', 'cpu' or 'cuda'" in line for line in said)
 
 
 def test_a_folder_that_cannot_be_written_is_told(finished):
     with pytest.raises(UserError, match="cannot be written"):
-        command.write(finished, Path("/dev/null/attention"), Choice(images="0"))
+        output.write(finished, Path("/dev/null/attention"), Choice(images="0"))
 
 
 def test_a_runs_configuration_is_read_back_as_it_was(tmp_path):
     for k, overrides in enumerate((["experiment=quickstart"], ["dataset=pneumonia", "unfreeze=all",
                                    "balanced=true", "train.max_grad_norm=1"])):  # fmt: skip
         cfg = resolve(*overrides, f"output_dir={tmp_path}/{k}")
-        with artifacts.open_run(cfg) as opened:
-            assert artifacts.read_config(opened.path) == cfg
-            moved = artifacts.read_config(opened.path, ["data.root=/x=y", "data.download=false"])
+        with run_folder.open_run(cfg) as opened:
+            assert reader.read_config(opened.path) == cfg
+            moved = reader.read_config(opened.path, ["data.root=/x=y", "data.download=false"])
     assert (moved.data.root, moved.data.download, moved.train) == ("/x=y", False, cfg.train)
 
 

@@ -11,7 +11,7 @@ from conftest import beitmed, medmnist_arrays, resolve
 from scipy.stats import bootstrap
 from sklearn.metrics import balanced_accuracy_score, hamming_loss
 
-from beitmed import config, data, pipeline, tasks
+from beitmed import config, data, methods, pipeline, tasks
 from beitmed.errors import UserError
 from beitmed.report.content import contents, published, variants
 from beitmed.runs import artifacts, finished, record
@@ -19,7 +19,6 @@ from beitmed.tasks import own_metrics
 
 EXTENSION = """
 import numpy as np
-from beitmed.model import Fit
 
 def youden(labels, logits):
     called = logits.argmax(axis=1) == 1
@@ -29,17 +28,6 @@ def drawn(labels, options, seed):
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(labels == c) for c in np.unique(labels)]
     return np.concatenate([rng.choice(m, options["images"]) for m in members])
-
-def brightness(cfg, data, indices, folder):
-    threshold = np.asarray(data.train.images[indices]).mean()
-    def logits(split):
-        mean = np.asarray(split.images).reshape(len(split.labels), -1).mean(axis=1)
-        score = cfg.method.options["sign"] * (mean - threshold) / 10
-        return np.column_stack([-score, score])
-    return Fit({"val": logits(data.val), "test": logits(data.test)}, description={"own": True})
-
-def two_rows(cfg, data, indices, folder):
-    return Fit({"val": np.zeros((2, 2)), "test": np.zeros((2, 2))})
 
 def broken(*arguments):
     return 1 / 0
@@ -52,9 +40,44 @@ def words(labels, logits):
 
 def few(labels, options, seed):
     return np.flatnonzero(labels == 0)
-
-constant = 3
 """
+METHOD = """
+import numpy as np
+from beitmed import model
+
+class Brightness:
+    def __init__(self, sign, threshold):
+        self.sign, self.threshold = sign, threshold
+
+    def logits(self, images):
+        mean = np.asarray(images).reshape(len(images), -1).mean(axis=1)
+        score = self.sign * (mean - self.threshold) / 10
+        return np.column_stack([-score, score])
+
+def fit(cfg, data, indices, folder):
+    kept = {"threshold": np.asarray(data.train.images[indices]).mean()}
+    found = Brightness(cfg.method.options["sign"], **kept)
+    logits = {name: found.logits(data.splits[name].images) for name in ("val", "test")}
+    return model.Fit(logits, description={"own": True}, tensors=kept)
+
+def load(cfg, folder, class_names):
+    return Brightness(cfg.method.options["sign"], **model.read_tensors(folder))
+"""
+WRONG_METHODS = {
+    "two_rows": """
+import numpy as np
+from beitmed.model import Fit
+
+def fit(cfg, data, indices, folder):
+    return Fit({"val": np.zeros((2, 2)), "test": np.zeros((2, 2))})
+
+def load(cfg, folder, class_names):
+    pass
+""",
+    "constant": "fit, load = 3, 4",
+    "forgetful": "def fit(cfg, data, indices, folder):\n    pass",
+    "unfinished": "def fit(:",
+}
 RECIPE = """
 recipe:
   full: {batch_size: 16, weight_decay: 0.05, majority_ratio: null}
@@ -62,6 +85,7 @@ recipe:
 """
 FILES = {
     "my_extension.py": EXTENSION,
+    "brightness.py": METHOD,
     # A file of MedMNIST's form of which the medmnist package knows nothing.
     "my/conf/dataset/mine.yaml": """
 name: mine
@@ -98,7 +122,7 @@ options: {images: 30}
     "my/conf/method/brightness.yaml": """
 name: brightness
 title: mean brightness
-function: my_extension.brightness
+module: brightness
 options: {sign: 1}
 """,
     "my/conf/experiment/mine.yaml": """# @package _global_
@@ -198,6 +222,16 @@ def test_the_rows_are_those_that_the_strategy_drew(extended):
     assert steps == [8, 16]  # 60 rows in batches of 8
 
 
+def test_the_method_is_asked_again_for_its_predictions(extended, monkeypatch):
+    folder, _ = extended
+    monkeypatch.syspath_prepend(folder)
+    run = runs_of(folder)["brightness"]
+    cfg = artifacts.read_config(run.path, [f"data.root={folder}"])
+    loaded = data.load(cfg)
+    found = methods.load(cfg, run.path, loaded.class_names).logits(loaded.test.images)
+    assert (found == run.test.logits).all()
+
+
 def test_it_all_stands_in_a_report(extended, tmp_path):
     runs = list(runs_of(extended[0]).values())
     document = contents.build(runs, [], tmp_path, None, images=False, attention=False)
@@ -246,8 +280,11 @@ def test_other_commands_know_what_was_added(extended):
 def outside(tmp_path, monkeypatch):
     """Run a baseline of seconds with a part from outside the package."""
     (tmp_path / "my_extension.py").write_text(EXTENSION)
+    for name, content in WRONG_METHODS.items():
+        (tmp_path / f"{name}.py").write_text(content)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "my_extension", raising=False)
+    for name in ("my_extension", *WRONG_METHODS):
+        monkeypatch.delitem(__import__("sys").modules, name, raising=False)
 
     def run(*overrides: str, **values: object) -> Path:
         cfg = resolve(
@@ -259,8 +296,8 @@ def outside(tmp_path, monkeypatch):
     return run
 
 
-def method(function: str) -> dict[str, object]:
-    return {"name": "own", "title": None, "function": function}
+def method(module: str) -> dict[str, object]:
+    return {"name": "own", "title": None, "module": module}
 
 
 def strategy(function: str) -> dict[str, object]:
@@ -270,11 +307,13 @@ def strategy(function: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("overrides", "values", "said"),
     [
-        ([], {"method": method("my_extension.gone")},
-         ["method.function: my_extension.gone cannot be imported", "PYTHONPATH"]),
-        ([], {"method": method("my_extension.two_rows")}, ["shape and type ((2, 2)"]),
-        ([], {"method": method("my_extension.constant")},
-         ["method.function: my_extension.constant is no function"]),
+        ([], {"method": method("gone")}, ["method.module: gone cannot be imported", "PYTHONPATH"]),
+        ([], {"method": method("two_rows")}, ["method.module: own gave", "shape and type ((2, 2)"]),
+        ([], {"method": method("constant")}, ["method.module: constant.fit is no function"]),
+        ([], {"method": method("forgetful")},
+         ["method.module: forgetful.load cannot be imported", "no attribute 'load'"]),
+        ([], {"method": method("unfinished")},
+         ["method.module: unfinished cannot be imported: SyntaxError"]),
         (["balanced=true"], {"balancing": strategy("my_extension.gone")},
          ["balancing.function: my_extension.gone cannot be imported"]),
         (["balanced=true"], {"balancing": strategy("my_extension.broken")},
@@ -301,12 +340,6 @@ def test_what_is_wrong_is_said_before_anything_is_trained(outside, tmp_path, ove
     for part in said:
         assert part in str(e.value)
     assert not list(tmp_path.glob("outputs/[!.]*"))
-
-
-def test_a_module_that_does_not_parse_is_told_as_such(outside, tmp_path):
-    (tmp_path / "unfinished.py").write_text("def fit(:\n")
-    with pytest.raises(UserError, match=r"unfinished\.fit cannot be imported: SyntaxError"):
-        outside(method=method("unfinished.fit"))
 
 
 @pytest.mark.parametrize(

@@ -272,7 +272,7 @@ def test_features_on_disk_are_those_of_the_live_trunk(name, unfreeze, checkpoint
     cfg = auto(checkpoints[name], f"unfreeze={unfreeze}", "data.limit=2", "cache.dtype=fp32",
                f"cache.root={tmp_path}")  # fmt: skip
     cfg = config.with_backbone(cfg, weights.complete(cfg.backbone))
-    assert (cfg.backbone.name, cfg.backbone.family) == (f"tiny-{name}", name)
+    assert (cfg.backbone.name, cfg.backbone.family) == (f"{name}_32x{LAYERS}", name)
     loaded = data.load(cfg)
     model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
     live = FreezableBackbone(model, unfreeze).eval()

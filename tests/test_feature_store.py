@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import beitmed
 
 from beitmed.errors import UserError
-from beitmed.storage.store import Store, key_of
+from beitmed.storage.store import Store, Target, key_of
 
 SHAPE = (50, 3, 4)
 ROWS = np.random.default_rng(0).normal(size=SHAPE).astype(np.float16)
@@ -202,6 +203,62 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "occupied").write_text("")
     with pytest.raises(UserError, match=r"occupied.*cannot be written"):
         fill(tmp_path / "occupied" / "below")
+
+
+def _keep_listing(root: str, ready: str, stop: str) -> None:
+    Path(ready).touch()
+    while not Path(stop).exists():
+        Store(Path(root)).entries()
+
+
+def test_the_cache_is_listed_while_another_process_publishes_and_removes(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    names = [str(tmp_path / name) for name in ("s", "ready", "stop")]
+    process = context.Process(target=_keep_listing, args=names)
+    process.start()
+    while not Path(names[1]).exists():
+        time.sleep(0.01)
+    for _ in range(100):
+        assert Store(tmp_path / "s").remove(fill(tmp_path / "s").path)
+    Path(names[2]).touch()
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_a_fill_under_way_is_not_removed(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    names = str(tmp_path / "s"), str(tmp_path / "asked")
+    process = context.Process(target=_fill_slowly, args=names)
+    process.start()
+    while not (tmp_path / "asked").exists():
+        time.sleep(0.005)
+    listed = beitmed("prune=all", f"cache.root={tmp_path}/s", cwd=tmp_path, module="cache")
+    assert "removed 0 entries" in listed.stdout
+    assert "kept 1 entries that another process is using" in listed.stdout
+    process.join(60)
+    assert process.exitcode == 0
+    assert np.array_equal(content(tmp_path / "s"), ROWS)
+
+
+def test_entries_filled_together_go_on_from_where_both_are_whole(tmp_path):
+    other = Target(key_of({"what": "other"}), (50, 3), np.dtype(np.float32), {"title": "other"})
+    targets = [Target(KEY, SHAPE, np.dtype(np.float16), {"title": "test"}), other]
+    interrupt_a_fill(tmp_path)  # of the first alone
+    asked: list[int] = []
+
+    def both(start, stop):
+        asked.append(start)
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        return [ROWS[start:stop], ROWS[start:stop, :, 0]]
+
+    with pytest.raises(KeyboardInterrupt):
+        Store(tmp_path).fill_together(targets, both, 7, lambda done: None)
+    Store(tmp_path).fill_together(targets, both, 7, lambda done: None)
+    assert asked == [0, 7, 14, 21, 21, 28, 35, 42, 49]
+    assert np.array_equal(content(tmp_path), ROWS)
+    found = Store(tmp_path).find(other.key)
+    assert np.array_equal(found.open()[:], ROWS[..., 0].astype(np.float32))
 
 
 def test_listed_and_removed(tmp_path):

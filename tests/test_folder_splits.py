@@ -24,7 +24,9 @@ def images(splits, patients) -> list[Image]:
 
 def assign(tmp_path, labels, splits=None, patients=None, *overrides, names=NAMES):
     labels, n = np.asarray(labels), len(labels)
-    cfg = resolve("dataset=folder", "dataset.path=/own", f"output_dir={tmp_path}", *overrides)
+    task = "multilabel" if labels.ndim == 2 else "multiclass"
+    cfg = resolve("dataset=folder", "dataset.path=/own", f"dataset.task={task}",
+                  f"output_dir={tmp_path}", *overrides)  # fmt: skip
     known = images(splits or [None] * n, patients or [None] * n)
     return folder_splits.assign(cfg, known, labels, names)
 

@@ -13,7 +13,7 @@ from conftest import medmnist_arrays, resolve
 from beitmed import data
 from beitmed.data import medmnist_files
 from beitmed.errors import UserError
-from beitmed.storage import npz_rows
+from beitmed.storage import npz_rows, space
 from beitmed.storage.rows import Rows
 from beitmed.storage.store import Store
 
@@ -123,9 +123,9 @@ def test_a_wrong_array_is_refused_before_anything_is_unpacked(tmp_path, arrays, 
 
 def test_what_does_not_fit_says_how_large_it_is(tmp_path, arrays, monkeypatch):
     np.savez_compressed(tmp_path / "pathmnist.npz", **arrays)
-    with pytest.raises(UserError, match=r"0\.00 GB.*cache\.limit_gb is 1e-06.*beitmed\.features"):
+    with pytest.raises(UserError, match=r"0\.00 GB.*cache\.limit_gb is 1e-06.*beitmed cache"):
         read(tmp_path, "cache.limit_gb=1e-6")
-    monkeypatch.setattr(npz_rows, "_KEEP_FREE", 10**18)
+    monkeypatch.setattr(space, "KEEP_FREE", 10**18)
     with pytest.raises(UserError, match=r"GB that are free at .*cache\.root="):
         read(tmp_path)
     assert not list(tmp_path.glob("cache/[!.]*"))
@@ -144,18 +144,18 @@ PASS = """
 import sys
 from conftest import resolve
 from beitmed.data import Split, medmnist_files
-from beitmed.runs import environment
+from beitmed.runs import resources
 from beitmed.trunk_cache import keys
 
 medmnist_files.info("tissuemnist")  # imports torch
-before = environment.peak_memory()
+before = resources.peak_memory()
 for folder in sys.argv[1:]:
     cfg = resolve("dataset=tissue", f"data.root={folder}", "data.allow_unofficial=true",
                   f"cache.root={folder}/cache")
     file = medmnist_files.locate("tissuemnist", 28, cfg.data)
     for images, labels in medmnist_files.read(file, cfg.cache).values():
         keys.digest(Split(images, labels))  # every image
-print(environment.peak_memory() - before)
+print(resources.peak_memory() - before)
 """
 
 

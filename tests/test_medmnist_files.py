@@ -120,6 +120,20 @@ def test_a_single_array_instead_of_an_archive(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<!DOCTYPE html>\n<title>Sign in</title>", "is a web page"),
+        (b"\n<HTML><body>404", "is a web page"),
+        (b"something else", r"is no \.npz archive"),
+    ],
+)
+def test_what_is_no_archive_is_said_to_be_none(tmp_path, content, said):
+    (tmp_path / "breastmnist.npz").write_bytes(content)
+    with pytest.raises(UserError, match=rf"breastmnist\.npz: {said}.*allowed: a \.npz archive"):
+        load(tmp_path)
+
+
 def test_the_command_refuses_a_damaged_file_without_leaving_a_run(tmp_path, edit_npz):
     folder = edit_npz(val_labels=None)
     done = beitmed(
@@ -181,6 +195,9 @@ def test_a_missing_file_is_fetched_after_a_failed_try(medmnist_folder, tmp_path,
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["breastmnist.npz"]
     data.load(settings(tmp_path / "new", f"data.mirror={server.url}"))
     assert len(server.requested) == 2  # it is here now
+    (tmp_path / "example").touch()  # as the umask has it
+    modes = {p.stat().st_mode for p in (tmp_path / "example", tmp_path / "new/breastmnist.npz")}
+    assert len(modes) == 1
 
 
 def test_what_is_fetched_must_have_the_official_md5(medmnist_folder, tmp_path, mirror):
@@ -243,6 +260,16 @@ def test_prepare_prints_what_is_there_and_what_is_not(medmnist_folder, tmp_path,
     assert "random" in lines["beit_tiny"]
     assert f"{server.url}/pneumoniamnist_224.npz" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_prepare_calls_an_unofficial_file_by_its_name(medmnist_folder, tmp_path):
+    done = beitmed(
+        "dataset=breast", "backbone=beit_tiny", f"data.root={medmnist_folder}",
+        cwd=tmp_path, module="prepare",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "not the official one (set data.allow_unofficial=true)" in done.stdout
+    assert "damaged" not in done.stdout
 
 
 def test_prepare_refuses_an_unknown_key(tmp_path):

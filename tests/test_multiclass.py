@@ -9,7 +9,7 @@ from scipy.special import softmax
 from sklearn import metrics as sk
 
 from beitmed.statistics import intervals, resampling, seeds
-from beitmed.tasks import binary, confusion_tables, multiclass
+from beitmed.tasks import confusion_tables, multiclass, several_classes, two_classes
 from beitmed.tasks import ordinal as ordinal_task
 
 
@@ -41,8 +41,8 @@ def test_auc_and_accuracy_are_medmnists(task, ties, classes):
     official = labels[:, None]
     assert got["auc"].value == pytest.approx(getAUC(official, probability, task), abs=1e-12)
     assert got["accuracy"].value == pytest.approx(getACC(official, probability, task), abs=1e-12)
-    assert multiclass.auc(labels, logits) == got["auc"].value
-    assert multiclass.accuracy(labels, logits) == got["accuracy"].value
+    assert several_classes.auc(labels, logits) == got["auc"].value
+    assert several_classes.accuracy(labels, logits) == got["accuracy"].value
 
 
 def test_what_a_rounded_softmax_ties_is_told_apart():
@@ -56,22 +56,22 @@ def test_what_a_rounded_softmax_ties_is_told_apart():
 
 def test_auc_of_the_same_scores_is_medmnists_whatever_is_tied():
     labels, logits = draw(600, 5)
-    odds = multiclass.one_vs_rest(np.round(logits))
+    odds = several_classes.one_vs_rest(np.round(logits))
     expected = getAUC(labels[:, None], odds, "multi-class")
-    assert multiclass.auc(labels, np.round(logits)) == pytest.approx(expected, abs=1e-12)
+    assert several_classes.auc(labels, np.round(logits)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_cases_that_differ_in_the_order_of_the_other_classes_are_tied():
     logits = np.array([[0.3, 0.1, 0.7, 0.2], [0.3, 0.7, 0.2, 0.1], [0.3, 0.2, 0.1, 0.7]])
-    assert len(set(multiclass.one_vs_rest(logits)[:, 0])) == 1
+    assert len(set(several_classes.one_vs_rest(logits)[:, 0])) == 1
 
 
 def test_two_classes_give_the_binary_numbers():
     labels, logits = draw(120, 2)
     got = evaluate(labels, logits, ordinal=False)
-    margin = binary.margin(logits, 1)
-    assert np.array_equal(multiclass.one_vs_rest(logits), np.column_stack([-margin, margin]))
-    assert got["auc"].value == pytest.approx(binary.auc(labels, margin), abs=1e-12)
+    margin = two_classes.margin(logits, 1)
+    assert np.array_equal(several_classes.one_vs_rest(logits), np.column_stack([-margin, margin]))
+    assert got["auc"].value == pytest.approx(two_classes.auc(labels, margin), abs=1e-12)
     low, high, _ = intervals.auc_interval(labels == 1, margin)
     assert (got["auc"].ci_low, got["auc"].ci_high) == pytest.approx((low, high), rel=1e-9)
 
@@ -113,7 +113,7 @@ def test_a_class_without_a_test_case_is_undefined_and_named():
     for name in ("auc", "balanced_accuracy", "f1_macro", "sensitivity_class_3", "auc_class_3"):
         assert got[name].value is None and got[name].n == 0, name
     assert "class 3" in got["auc"].reason
-    assert multiclass.auc(labels[kept], logits[kept]) is None
+    assert several_classes.auc(labels[kept], logits[kept]) is None
     assert got["accuracy"].value is not None and got["mcc"].ci_low is not None
 
 
@@ -197,7 +197,7 @@ def test_the_interval_of_the_mean_auc_covers():
 
 def test_votes_that_are_equal_are_tied_whatever_the_others_got():
     votes = np.array([[2, 3, 0, 0], [2, 1, 1, 1], [2, 2, 1, 0], [1, 2, 1, 1], [3, 0, 1, 1]])
-    odds = multiclass.one_vs_rest(np.log((votes + 1) / 9))
+    odds = several_classes.one_vs_rest(np.log((votes + 1) / 9))
     for c in range(4):
         assert len(set(odds[:, c])) == len(set(votes[:, c]))
     assert odds == pytest.approx(np.log((votes + 1) / (8 - votes)))
@@ -219,7 +219,7 @@ def test_the_mean_auc_of_one_column_over_seeds_is_the_auc_of_two_classes(count):
 
 def test_the_mean_auc_of_one_seed_has_the_interval_of_its_run():
     labels, logits = draw()
-    member, odds = labels[:, None] == np.arange(5), multiclass.one_vs_rest(logits)
+    member, odds = labels[:, None] == np.arange(5), several_classes.one_vs_rest(logits)
     got, run = seeds.mean_auc_summary(member, odds[None]), evaluate(labels, logits)["auc"]
     assert (got.mean, got.low, got.high) == pytest.approx((run.value, run.ci_low, run.ci_high))
     tied = seeds.mean_auc_summary(member, np.zeros((2, *odds.shape)))

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import run_folders
-from beitmed.runs.finished import FinishedRun
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from beitmed.report.content import comparison_tables, contents, evidence, variants
 from beitmed.report.document import Interval
-from beitmed.runs import finished
+from beitmed.runs import reader
+from beitmed.runs.reader import FinishedRun
 
 TINY = "backbone=beit_tiny"
 
@@ -26,7 +26,7 @@ class Runs:
 
     def add(self, *overrides: str, **kwargs) -> FinishedRun:
         self.count += 1
-        return finished.read(
+        return reader.read(
             run_folders.make(self.root / f"{self.count:03d}", TINY, *overrides, **kwargs)
         )
 
@@ -45,15 +45,12 @@ def test_seeds_of_one_configuration_are_one_variant(runs: Runs):
     made.append(runs.add("seed=1", "size=224"))
     [test_set], notes = variants.group(made)
     assert notes == [] and (test_set.id, test_set.name, test_set.n) == ("breast", "breast", 40)
-    assert names(test_set) == ["beit_tiny top 5 (28)", "beit_tiny top 5 (224)"]
+    assert names(test_set) == [
+        "beit_tiny top 5 (28), RANDOM weights",
+        "beit_tiny top 5 (224), RANDOM weights",
+    ]
     assert [run.seed for run in test_set.variants[0].runs] == [1, 2, 3]
     assert test_set.variants[0].scores.shape == (3, 40)
-
-
-def test_an_older_version_s_seed_belongs_to_the_same_variant(runs: Runs):
-    drop = ("dataset.task", "backbone.family", "adapter", "lora")
-    [test_set], _ = variants.group([runs.add("seed=1"), runs.add("seed=2", drop=drop)])
-    assert [len(v.runs) for v in test_set.variants] == [2]
 
 
 def test_the_same_run_under_two_names_counts_once(runs: Runs):
@@ -67,7 +64,7 @@ def test_the_same_run_under_two_names_counts_once(runs: Runs):
 
 def test_depths_stand_in_their_order_and_all_last(runs: Runs):
     [test_set], _ = variants.group([runs.add(f"unfreeze={d}") for d in ("all", 5, 1, 0)])
-    assert [v.first.metrics["unfreeze"] for v in test_set.variants] == [0, 1, 5, "all"]
+    assert [v.first.config.unfreeze for v in test_set.variants] == [0, 1, 5, "all"]
 
 
 # --- What must not be compared
@@ -130,9 +127,9 @@ def test_a_name_tells_the_settings_in_which_variants_differ(runs: Runs):
         runs.add("train.max_steps=7"),
     ])  # fmt: skip
     assert set(names(test_set)) == {
-        "beit_tiny top 5 (28) [train.max_steps=null, train.learning_rate=0.0003]",
-        "beit_tiny top 5 (28) [train.max_steps=null, train.learning_rate=0.0001]",
-        "beit_tiny top 5 (28) [train.max_steps=7, train.learning_rate=0.0003]",
+        "beit_tiny top 5 (28), RANDOM weights [train.max_steps=null, train.learning_rate=0.0003]",
+        "beit_tiny top 5 (28), RANDOM weights [train.max_steps=null, train.learning_rate=0.0001]",
+        "beit_tiny top 5 (28), RANDOM weights [train.max_steps=7, train.learning_rate=0.0003]",
     }
 
 
@@ -140,8 +137,8 @@ def test_a_setting_that_one_of_them_lacks_is_told(runs: Runs):
     lora = runs.add("adapter=lora")
     [test_set], _ = variants.group([runs.add(), lora])
     plain, other = sorted(names(test_set), key=len)
-    assert plain == "beit_tiny top 5 (28)"
-    assert other == "beit_tiny top 5 (28) [adapter=lora, and 4 more settings]"
+    assert plain == "beit_tiny top 5 (28), RANDOM weights [adapter=none]"
+    assert other == "beit_tiny top 5 (28), RANDOM weights [adapter=lora, and 4 more settings]"
 
 
 def test_names_of_many_differing_settings_stay_short_and_apart(runs: Runs):
@@ -161,10 +158,21 @@ def test_names_of_many_differing_settings_stay_short_and_apart(runs: Runs):
     assert all(name.endswith("and 4 more settings]") for name in found)
 
 
+def test_random_weights_and_synthetic_images_stand_in_the_name(runs: Runs):
+    [own, foreign], _ = variants.group([
+        runs.add("dataset=phantom"), runs.add("backbone=beit_large"),
+    ])  # fmt: skip
+    assert names(own) == ["beit_large top 5 (28)"]  # no mark where there is nothing to mark
+    assert names(foreign) == ["beit_tiny top 5 (28), RANDOM weights, SYNTHETIC images"]
+    assert foreign.name == "phantom, SYNTHETIC images" and foreign.id == "phantom"
+
+
 def test_other_weights_or_data_give_names_of_their_own(runs: Runs):
     made = [runs.add(), runs.add(trunk="u" * 64), runs.add(trunk="v" * 64)]
     [test_set], _ = variants.group(made)
-    assert set(names(test_set)) == {f"beit_tiny top 5 (28) [trunk SHA-256={c * 8}]" for c in "tuv"}
+    assert set(names(test_set)) == {
+        f"beit_tiny top 5 (28), RANDOM weights [trunk SHA-256={c * 8}]" for c in "tuv"
+    }
 
 
 # --- The numbers of a group
@@ -176,11 +184,11 @@ def test_seeds_are_summarised_and_pairs_tested_as_references_do(runs: Runs):
     found = evidence.Evidence(test_set)
     first, second = names(test_set)
     aucs = [roc_auc_score(run.test.labels, run.score) for run in test_set.variants[0].runs]
-    assert found.auc is not None and found.accuracy is not None
-    assert found.auc[first].mean == pytest.approx(np.mean(aucs), abs=1e-12)
-    assert found.auc[first].sd == pytest.approx(np.std(aucs, ddof=1), abs=1e-12)
-    assert found.auc[second].sd is None
-    [pair] = found.pairs
+    aucs_found = found.summaries["auc"]
+    assert aucs_found[first].mean == pytest.approx(np.mean(aucs), abs=1e-12)
+    assert aucs_found[first].sd == pytest.approx(np.std(aucs, ddof=1), abs=1e-12)
+    assert aucs_found[second].sd is None
+    [pair] = found.pairs["accuracy"]
     assert (pair.first, pair.second) == (first, second)
     table = comparison_tables.variants(found)
     assert [row[:3] for row in table.rows] == [[first, 60, 3], [second, 60, 1]]
@@ -191,13 +199,13 @@ def test_single_seeds_are_compared_by_mcnemar_and_holm_counts_all_pairs(runs: Ru
     [test_set], _ = variants.group(made)
     found = evidence.Evidence(test_set)
     raw = []
-    for pair, (a, b) in zip(found.pairs, [(0, 1), (0, 2), (1, 2)], strict=True):
+    for pair, (a, b) in zip(found.pairs["accuracy"], [(0, 1), (0, 2), (1, 2)], strict=True):
         x, y = test_set.variants[a].correct[0], test_set.variants[b].correct[0]
         only = int((x & ~y).sum()), int((~x & y).sum())
         raw.append(binomtest(only[0], sum(only)).pvalue)
-        assert pair.accuracy.p == pytest.approx(raw[-1], abs=1e-12)
+        assert pair.difference.p == pytest.approx(raw[-1], abs=1e-12)
     least = min(raw)
-    adjusted = {pair.accuracy.p: pair.accuracy_p for pair in found.pairs}
+    adjusted = {pair.difference.p: pair.p for pair in found.pairs["accuracy"]}
     assert adjusted[min(adjusted)] == pytest.approx(min(1.0, 3 * least), abs=1e-12)
 
 
@@ -209,14 +217,11 @@ def test_tasks_without_a_positive_class_are_reported(runs: Runs, tmp_path: Path,
     folder.mkdir()
     document = contents.build(made, [], folder, None, images=False, attention=False)
     ids = {table.id for table in document.tables}
-    assert {
-        f"variants-{dataset}",
-        f"runs-{dataset}",
-        "variants-breast",
-        "more-breast",
-        "rules-breast",
-    } <= ids
-    assert not {f"rules-{dataset}", f"more-{dataset}", f"pairs-auc-{dataset}"} & ids
+    kinds = {
+        f"{kind}-{name}" for kind in ("variants", "runs", "more") for name in (dataset, "breast")
+    }
+    assert kinds | {"rules-breast"} <= ids
+    assert not {f"rules-{dataset}", f"pairs-auc-{dataset}"} & ids
     assert (f"pairs-accuracy-{dataset}" in ids) == (dataset != "chest")
     assert {curve.dataset for curve in document.curves} == {"breast"}
     [runs_table] = [table for table in document.tables if table.id == f"runs-{dataset}"]

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from beitmed.runs.artifacts import open_run
 from conftest import resolve
 from sklearn.metrics import roc_auc_score
 
 from beitmed import data, pipeline
 from beitmed.errors import UserError
-from beitmed.methods import resnet, resnet_training
+from beitmed.methods import epochs, resnet_network
+from beitmed.methods.resnet_training import Training
 from beitmed.model import Row
-from beitmed.runs.artifacts import open_run
 
 SMALL = ("dataset=phantom", "data.limit=8", "evaluate.n_resamples=100", "method=resnet18",
          "method.epochs=3", "method.batch_size=8")  # fmt: skip
@@ -48,18 +49,18 @@ def count(network: torch.nn.Module) -> int:
 def test_the_networks_are_those_of_the_benchmark():
     with torch.device("meta"):
         for channels, classes in ((1, 2), (3, 9)):
-            small = resnet.build("resnet18", 28, channels, classes)
+            small = resnet_network.build("resnet18", 28, channels, classes)
             assert count(small) == resnet18_by_hand(9, channels, classes)
-            large = resnet.build("resnet18", 224, channels, classes)
+            large = resnet_network.build("resnet18", 224, channels, classes)
             assert count(large) == resnet18_by_hand(49, channels, classes)
-        assert round(count(resnet.build("resnet18", 28, 3, 2)) / 1e6, 1) == 11.2
-        assert round(count(resnet.build("resnet50", 28, 3, 2)) / 1e6, 1) == 23.5
+        assert round(count(resnet_network.build("resnet18", 28, 3, 2)) / 1e6, 1) == 11.2
+        assert round(count(resnet_network.build("resnet50", 28, 3, 2)) / 1e6, 1) == 23.5
 
 
 @pytest.mark.parametrize(("size", "side"), [(28, 28), (64, 16), (224, 56)])
 def test_what_the_first_stage_sees(size, side):
     with torch.device("meta"):
-        network = resnet.build("resnet18", size, 1, 2)
+        network = resnet_network.build("resnet18", size, 1, 2)
         seen: list[tuple[int, ...]] = []
         network.layer1.register_forward_hook(lambda m, x, y: seen.append(tuple(y.shape)))
         assert network(torch.empty(2, 1, size, size)).shape == (2, 2)
@@ -70,7 +71,7 @@ def test_what_the_first_stage_sees(size, side):
 def test_first_weights_are_those_of_the_benchmarks_networks(size, gain):
     # PyTorch's own: uniform of variance 1 / (3 inputs); torchvision's: normal of 2 / outputs.
     torch.manual_seed(0)
-    weight = resnet.build("resnet18", size, 1, 2).layer3[1].conv1.weight
+    weight = resnet_network.build("resnet18", size, 1, 2).layer3[1].conv1.weight
     assert weight.var().item() == pytest.approx(gain / (9 * 256), rel=0.02)
     assert (weight.abs().max().item() < (9 * 256) ** -0.5) == (size == 28)
 
@@ -79,9 +80,9 @@ def test_in_bf16_the_products_are_and_the_loss_is_not(tmp_path):
     half, loaded = begin(tmp_path, "precision=bf16")
     whole, _ = begin(tmp_path)
     half.network.eval(), whole.network.eval()
-    pixels, _ = half._batch(loaded.val, np.arange(4))
+    pixels = half.model.pixels(loaded.val.images[:4])
     with torch.inference_mode():
-        rounded, exact = half._scores(pixels), whole._scores(pixels)
+        rounded, exact = half.model.scores(pixels), whole.model.scores(pixels)
     assert rounded.dtype == torch.float32
     assert 0 < (rounded - exact).abs().max() < 0.05 * exact.abs().max() + 0.05
     half.next_epoch()
@@ -101,10 +102,10 @@ def test_the_learning_rate_falls_after_epochs_50_and_75(tmp_path):
     assert isinstance(training.optimizer, torch.optim.Adam)
 
 
-def begin(tmp_path: Path, *overrides: str) -> tuple[resnet_training._Training, data.Data]:
+def begin(tmp_path: Path, *overrides: str) -> tuple[Training, data.Data]:
     cfg = resolve(*SMALL, f"output_dir={tmp_path}/outputs", *overrides)
     loaded = data.load(cfg)
-    return resnet_training._Training(cfg, loaded, np.arange(len(loaded.train.labels))), loaded
+    return Training(cfg, loaded, np.arange(len(loaded.train.labels))), loaded
 
 
 def row(epoch: int, auc: float, loss: float) -> Row:
@@ -114,15 +115,15 @@ def row(epoch: int, auc: float, loss: float) -> Row:
 def test_the_validation_auc_alone_chooses_the_epoch():
     nan = float("nan")
     history = [row(1, nan, 0.1), row(2, 0.6, 0.9), row(3, 0.8, 0.9), row(4, 0.8, 0.1)]
-    assert resnet_training.best_epoch(history) == 3
-    assert resnet_training.best_epoch(history[:1]) == 1
-    assert resnet_training.best_epoch([row(1, nan, 0.1), row(2, nan, 0.9)]) == 2
+    assert epochs.best(history) == 3
+    assert epochs.best(history[:1]) == 1
+    assert epochs.best([row(1, nan, 0.1), row(2, nan, 0.9)]) == 2
 
 
 def test_images_are_normalised_to_minus_one_and_one_in_their_channels(tmp_path):
     training, loaded = begin(tmp_path)
-    pixels, labels = training._batch(loaded.val, np.arange(3))
-    assert pixels.shape == (3, 1, 28, 28) and labels.dtype == torch.int64
+    pixels = training.model.pixels(loaded.val.images[:3])
+    assert pixels.shape == (3, 1, 28, 28)
     expected = (loaded.val.images[:3] / 255 - 0.5) / 0.5
     assert pixels[:, 0].numpy() == pytest.approx(expected, abs=1e-6)
 

@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from conftest import FAST, beitmed, randomise, resolve
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
@@ -334,15 +335,15 @@ def test_what_the_files_do_not_say_is_part_of_the_features_identity(copy_of):
     assert found[0] == json.dumps(weights.identity(by_yaml(copy_of).backbone))
 
 
-def test_a_checkpoint_in_the_hubs_cache_is_found_without_a_network(checkpoint, tmp_path):
+def test_a_checkpoint_in_the_hubs_cache_is_found_without_a_network(
+    checkpoint, tmp_path, monkeypatch
+):
     # As MoCo v3 is there: no preprocessor_config.json, a commit by its name.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     cache = tmp_path / "models--nyu-visionx--moco-v3-vit-b"
     revision = resolve("backbone=mocov3_base").backbone.revision
     mixin(Path(shutil.copytree(checkpoint, cache / "snapshots" / revision)))
-    done = beitmed(
-        "dataset=phantom", *YAML, cwd=tmp_path, module="prepare",
-        env={"HF_HUB_CACHE": str(tmp_path)},
-    )  # fmt: skip
+    done = beitmed("dataset=phantom", *YAML, cwd=tmp_path, module="prepare")
     assert done.returncode == 0, done.stderr
     assert "there, complete" in done.stdout
 

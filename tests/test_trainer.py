@@ -14,7 +14,7 @@ from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.training import trainer
+from beitmed.training import prediction, trainer
 
 N = 24
 
@@ -44,13 +44,11 @@ def run(cfg, splits, folder):
     network, processor = build(cfg)
     data = PixelDataset(*splits, processor)
     rows: list = []
-    history, logits = trainer.fit(
+    history = trainer.fit(
         network, data, data, cfg, folder / "checkpoints", lambda lo, la: {"n": len(la)}, rows.append
     )
     assert rows == history
-    # The validation split is not passed again after its last evaluation.
-    np.testing.assert_array_equal(logits(data), logits(PixelDataset(*splits, processor)))
-    return history, logits(data), network
+    return history, prediction.logits(cfg, network, data), network
 
 
 def plain_trainer_script(cfg, splits, folder):
@@ -137,17 +135,30 @@ def test_going_on_from_a_checkpoint_ends_in_the_same_bits(splits, tmp_path):
     torch.manual_seed(99)  # whatever happened since must not matter
     rows: list = []
     network, processor = build(cfg)
-    resumed, logits = trainer.fit(
+    resumed = trainer.fit(
         network, data, data, cfg, tmp_path / "part" / "checkpoints",
         lambda lo, la: {"n": len(la)}, rows.append,
     )  # fmt: skip
     assert [row["epoch"] for row in rows] == [3]  # two were not trained again
     assert resumed == whole
-    np.testing.assert_array_equal(logits(data), whole_logits)
+    np.testing.assert_array_equal(prediction.logits(cfg, network, data), whole_logits)
     for (name, a), (_, b) in zip(
         network.trained_parameters(), whole_network.trained_parameters(), strict=True
     ):
         assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [((50, 96), [32]), ((197, 384), [16, 16]), ((197, 1024), [8] * 4), ((577, 1280), [2] * 16)],
+)
+def test_how_many_images_are_passed_at_once_goes_by_what_they_weigh(shape, parts):
+    network, _ = build(config("device=cpu"))
+    labels = torch.zeros(32, dtype=torch.long)
+    batch = {"features": torch.empty(32, *shape), "labels": labels}
+    assert [len(part["labels"]) for _, part in trainer.chunks(batch, network)] == parts
+    pixels = {"pixel_values": torch.empty(32, 3, 112, 112), "labels": labels}  # 50 tokens of 96
+    assert len(list(trainer.chunks(pixels, network))) == 1
 
 
 def test_a_loss_that_is_no_number_stops_the_run(splits, tmp_path):

@@ -282,6 +282,27 @@ def test_too_large_for_half_precision_is_an_error_and_not_an_infinity(tmp_path, 
     run(tmp_path / "probe", f"backbone.weights={loud}", "unfreeze=0")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+@pytest.mark.parametrize("method", ["backbone", "features_knn"])
+def test_fp16_without_a_gpu_is_refused_before_anything_is_computed(tmp_path, method):
+    with pytest.raises(UserError, match=r"precision: found fp16, which needs a GPU"):
+        run(tmp_path, "precision=fp16", f"method={method}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_all_files_of_a_run_have_the_mode_that_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        path = run(tmp_path, "export=true")
+    finally:
+        os.umask(before)
+    files = [p for p in path.rglob("*") if p.is_file()]
+    assert {"top.safetensors", "model.safetensors"} <= {p.name for p in files}
+    assert {p.name: oct(p.stat().st_mode & 0o777) for p in files} == {
+        p.name: "0o640" for p in files
+    }
+
+
 def test_a_cache_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "occupied").write_text("")
     done = beitmed(*FAST, "cache.root=occupied/below", cwd=tmp_path)

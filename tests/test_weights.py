@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import beitmed, resolve
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import BeitForMaskedImageModeling, ViTConfig
 
 from beitmed.backbones import weights
 from beitmed.errors import UserError
+from beitmed.storage import digests
 
 NAMES = ("a", "b")
 
@@ -125,6 +128,45 @@ def test_damaged_or_foreign_weights_are_refused(copy_of, damage, said):
         assert part in str(e.value)
 
 
+def test_the_same_content_is_the_same_backbone_wherever_it_lies(copy_of, tiny_weights, tmp_path):
+    root = str(tmp_path / "cache")
+    here, there = (weights.complete(backbone(f), root) for f in (tiny_weights, copy_of))
+    assert here.content == there.content
+    (copy_of / "README.md").write_text("a file that nobody reads")
+    assert weights.complete(backbone(copy_of)).content == here.content
+    tensors = load_file(copy_of / "model.safetensors")
+    tensors["beit.embeddings.cls_token"] += 1
+    save_file(tensors, copy_of / "model.safetensors", metadata={"format": "pt"})
+    assert weights.complete(backbone(copy_of), root).content != here.content
+    with pytest.raises(UserError, match=r"backbone\.content: found .*expected .*content=null"):
+        weights.load(there, NAMES, seed=0)
+    assert weights.complete(resolve("backbone=beit_tiny").backbone).content is None
+
+
+def test_large_files_are_read_once_and_again_when_they_change(tmp_path):
+    file = tmp_path / "large"
+    file.write_bytes(bytes(2_000_000))
+    first = digests.sha256(file, str(tmp_path / "cache"))
+    memory = tmp_path / "cache" / ".digests.json"
+    assert list(json.loads(memory.read_text()).values()) == [first]
+    memory.write_text(memory.read_text().replace(first, "as remembered"))
+    digests._seen.clear()  # as in another process
+    assert digests.sha256(file, str(tmp_path / "cache")) == "as remembered"
+    times = file.stat()
+    with file.open("r+b") as f:
+        f.write(b"1")
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # the same size, inode and mtime
+    assert digests.sha256(file, str(tmp_path / "cache")) not in (first, "as remembered")
+
+
+def test_auto_takes_its_name_from_the_configuration_and_not_from_the_folder(copy_of):
+    auto = resolve("backbone=auto", f"backbone.weights={copy_of}").backbone
+    assert weights.complete(auto).name == "beit_96x8"
+    values = json.loads((copy_of / "config.json").read_text())
+    (copy_of / "config.json").write_text(json.dumps(values | {"_name_or_path": "owner/its-name"}))
+    assert weights.complete(auto).name == "its-name"
+
+
 @pytest.mark.parametrize("given", ["./nowhere", "/no/where", "nowhere", "a/b/c"])
 def test_a_folder_that_is_not_there(given):
     with pytest.raises(UserError, match=r"backbone\.weights: found .*neither a folder"):
@@ -147,15 +189,20 @@ def test_a_hub_name_without_a_network_says_how_to_bring_the_files(tmp_path, medm
     assert not list(tmp_path.glob("outputs/[!.]*"))
 
 
-def test_a_checkpoint_in_the_hubs_cache_is_found_without_a_network(tiny_weights, tmp_path):
+def test_a_checkpoint_in_the_hubs_cache_is_found_without_a_network(
+    tiny_weights, tmp_path, monkeypatch
+):
     # The cache's own layout: snapshots/<commit>, and refs/main that names it.
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     cache = tmp_path / "models--owner--tiny"
     shutil.copytree(tiny_weights, cache / "snapshots" / ("0" * 40))
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text("0" * 40)
     done = beitmed(
         "dataset=phantom", "backbone=beit_tiny", "backbone.weights=owner/tiny",
-        cwd=tmp_path, module="prepare", env={"HF_HUB_CACHE": str(tmp_path)},
+        cwd=tmp_path, module="prepare",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "there, complete" in done.stdout
+    by_name, by_folder = (weights.complete(backbone(f)) for f in ("owner/tiny", tiny_weights))
+    assert by_name.content == by_folder.content

@@ -24,6 +24,11 @@ class UserError(ValueError):
     """
 
 
+def install(extra: str) -> str:
+    """How to install what is needed for some uses only, as the README says it."""
+    return f"pip install '.[{extra}]' (in the folder of beitmed's repository)"
+
+
 def disk_error(error: BaseException, where: Path) -> UserError | None:
     """Turn an error from a disk that is full or cannot be written into a message; else None.
 

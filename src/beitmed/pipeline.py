@@ -4,52 +4,23 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 
-from beitmed import config, data, evaluation, extension, model, tasks
-from beitmed.backbones import weights
+from beitmed import config, data, evaluation, methods, model, tasks
+from beitmed.backbones import compute, weights
 from beitmed.config import Config
-from beitmed.config.method import OtherMethod
 from beitmed.data import Data, sampling
 from beitmed.data.sampling import Strategy
-from beitmed.methods import (
-    autogluon,
-    automl,
-    backbone,
-    linear,
-    majority,
-    neighbors,
-    resnet_training,
-)
-from beitmed.model import Fit
 from beitmed.runs import environment, folder, record
 from beitmed.runs.folder import Run
 from beitmed.tasks import own_metrics
 from beitmed.training import trainer
 
 log = logging.getLogger(__name__)
-
-#: The configuration, the splits, which images of "train" to learn from (int64, sorted; an index may
-#: repeat) and the run's claimed folder -> scores of the other two splits. A method chooses by the
-#: validation split and nothing by test labels, is seeded before, keeps what it needs to go on in
-#: `folder.checkpoints`, and raises UserError for what the user can put right.
-Method = Callable[[Config, Data, np.ndarray, Run], Fit]
-
-METHODS: dict[str, Method] = {
-    "backbone": backbone.fit,
-    "majority": majority.fit,
-    "pixels_logistic": linear.on_pixels,
-    "features_logistic": linear.on_features,
-    "features_knn": neighbors.on_features,
-    "resnet18": resnet_training.fit,
-    "resnet50": resnet_training.fit,
-    "automl": automl.fit,
-    "autogluon": autogluon.fit,
-}
 
 
 def run(cfg: Config) -> Path:
@@ -58,7 +29,7 @@ def run(cfg: Config) -> Path:
     A finished run of which another evaluation is asked is evaluated anew and not trained again.
     Returns the run's folder. Raises UserError for anything that the user can put right.
     """
-    method, strategy = _method(cfg), sampling.strategy(cfg.balancing)
+    method, strategy = methods.module_of(cfg), sampling.strategy(cfg.balancing)
     own = evaluation.own_metrics(cfg)
     cfg = complete(cfg)
     with folder.open_run(cfg) as claimed:
@@ -91,22 +62,18 @@ def run(cfg: Config) -> Path:
 def complete(cfg: Config) -> Config:
     """The configuration with what only the weights and the data can say."""
     if cfg.reads_backbone:
-        backbone = weights.complete(cfg.backbone)
+        compute.check(cfg)
+        backbone = weights.complete(cfg.backbone, cfg.cache.root)
         cfg = config.check(cfg.model_dump() | {"backbone": backbone.model_dump()})
     return data.complete(cfg)
 
 
-def _train(cfg: Config, claimed: Run, loaded: Data, indices: np.ndarray, method: Method) -> None:
+def _train(
+    cfg: Config, claimed: Run, loaded: Data, indices: np.ndarray, method: ModuleType
+) -> None:
     trainer.seed_everything(cfg.seed)
-    fit = model.check(method(cfg, loaded, indices, claimed), loaded, cfg.method.name)
+    fit = model.check(method.fit(cfg, loaded, indices, claimed), loaded, cfg.method.name)
     record.finish(claimed, loaded, fit)
-
-
-def _method(cfg: Config) -> Method:
-    """The function of a method's name, or the one from outside the package that it names."""
-    if not isinstance(cfg.method, OtherMethod):
-        return METHODS[cfg.method.name]
-    return extension.load("method.function", cfg.method.function)
 
 
 def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import nn
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.config.lora import LoraConfig
-from beitmed.errors import UserError
+from beitmed.errors import UserError, install
 
 
 def build(cfg: Config, model: Any) -> FreezableBackbone:
@@ -66,7 +66,7 @@ def _peft() -> Any:
         import peft
     except ImportError as e:
         raise UserError(
-            "adapter: found lora, which needs the peft package: pip install 'beitmed[lora]', or "
-            "set adapter=none"
+            f"adapter: found lora, which needs the peft package: {install('lora')}; or set "
+            "adapter=none"
         ) from e
     return peft

@@ -19,6 +19,12 @@ def device(cfg: Config) -> torch.device:
     return torch.device("cuda" if cfg.device != "cpu" and there else "cpu")
 
 
+def check(cfg: Config) -> None:
+    """Raise UserError if what the configuration asks for needs a GPU, and there is none."""
+    if device(cfg).type == "cpu" and cfg.precision == "fp16" and cfg.reads_backbone:
+        raise UserError("precision: found fp16, which needs a GPU; use fp32 or bf16 on a CPU.")
+
+
 @contextlib.contextmanager
 def autocast(cfg: Config, device: torch.device) -> Iterator[None]:
     """Mixed precision as `cfg.precision` says; with fp32 nothing changes."""

@@ -188,6 +188,11 @@ class FreezableBackbone(nn.Module):
             tokens = self.family.layer(layer, tokens, shared, side)
         return tokens
 
+    def tokens(self, side: int) -> int:
+        """How many tokens an image of side x side pixels has."""
+        patch = families.side(self.model.config.patch_size)
+        return self.family.prefix(self.model.config) + (side // patch) ** 2
+
     @property
     def _side(self) -> int:
         return families.side(self.model.config.image_size)

@@ -7,7 +7,6 @@ a checkpoint is run: only families that `families.FAMILIES` knows are built, by 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import re
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ import torch
 import transformers
 from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedConfig
 
-from beitmed.backbones import families, hub, timm_layout
+from beitmed.backbones import content, families, hub, timm_layout
 from beitmed.backbones.families import FAMILIES
 from beitmed.config.backbone import BackboneConfig, Geometry
 from beitmed.data.pixels import to_rgb
@@ -52,60 +51,66 @@ def load(
     return model, processor
 
 
-def complete(backbone: BackboneConfig) -> BackboneConfig:
-    """The backbone with what it leaves to its checkpoint: name, family and geometry.
+def complete(backbone: BackboneConfig, cache_root: str | None = None) -> BackboneConfig:
+    """The backbone with what only its checkpoint says: its content, and what it leaves open.
 
-    Raises UserError where the checkpoint is not there or of a family that is not known.
+    cache_root: where digests of large files are remembered (`cache.root`). Random weights are
+    decided by their settings and are returned as they are. Raises UserError where the checkpoint
+    is not there, is of a family that is not known, or is not the one that was recorded.
     """
-    if backbone.family is not None:
+    if backbone.random_weights:
         return backbone
     folder = locate(backbone)
     with _reading(folder):
-        config = _config(folder, None)
-        size = _input_size(_processor(folder, backbone))
+        changes = {} if backbone.family is not None else _left_open(folder, backbone)
+        unsaid: dict[str, Any] = {}
+        if timm_layout.found(folder):  # the files do not say all of it
+            heads = _timm_config(folder, backbone).num_attention_heads
+            unsaid["timm"] = {"heads": heads, "processor": _processor(folder, backbone).to_dict()}
+        found = content.digest(folder, unsaid, cache_root)
+    if backbone.content not in (None, found):
+        raise UserError(
+            f"backbone.weights: {folder} does not hold the weights that were recorded "
+            f"(backbone.content: found {found[:12]}..., expected {str(backbone.content)[:12]}...). "
+            "Restore them or name their folder, or set backbone.content=null for a new run."
+        )
+    return backbone.model_copy(update={**changes, "content": found})
+
+
+def _left_open(folder: Path, backbone: BackboneConfig) -> dict[str, Any]:
+    config = _config(folder, None)
+    size = _input_size(_processor(folder, backbone))
     values = families.geometry(config)
     if size != values["image_size"]:
         values["input_size"] = size
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", _last_name(backbone.weights)).strip("-._") or "auto"
-    return backbone.model_copy(
-        update={
-            "name": name[:100],
-            "family": config.model_type,
-            "geometry": Geometry.model_validate(values),
-        }
-    )
+    return {
+        "name": _name(config),
+        "family": config.model_type,
+        "geometry": Geometry.model_validate(values),
+    }
 
 
-def _last_name(weights: str) -> str:
-    folder = Path(weights).expanduser()
-    return folder.resolve().name if folder.is_dir() else weights.rpartition("/")[2]
+def _name(config: PreTrainedConfig) -> str:
+    """A checkpoint's own name on the hub, or its family and size: never that of its folder."""
+    own = re.fullmatch(r"[A-Za-z0-9][\w.-]*/([A-Za-z0-9][\w.-]{0,99})", config.name_or_path or "")
+    size = f"{config.model_type}_{config.hidden_size}x{config.num_hidden_layers}"
+    return own[1] if own else size
 
 
 def identity(backbone: BackboneConfig) -> dict[str, Any]:
     """What decides every number of the trunk and the pixels, found without loading a model.
 
-    Digests of a checkpoint's files, or the settings that random weights are drawn from.
+    The content of a checkpoint, or the settings that random weights are drawn from.
     """
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    if backbone.random_weights:
-        assert backbone.random is not None
-        settings = backbone.random.model_dump(exclude_none=True)
-        geometry = backbone.known_geometry.model_dump(exclude_none=True)
-        # BEiT's is left out: it was the only one once, and its features keep their name.
-        family = {} if backbone.family == "beit" else {"family": backbone.family}
-        return {"geometry": geometry, "random": settings, **family, **versions}
-    folder = locate(backbone)
-    digests = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".safetensors", ".bin"):
-            with path.open("rb") as f:
-                digests[path.name] = hashlib.file_digest(f, "sha256").hexdigest()
-    read = {"files": digests, "transformers": versions["transformers"]}
-    with _reading(folder):
-        if timm_layout.found(folder):  # the files do not say all of it
-            heads = _timm_config(folder, backbone).num_attention_heads
-            read["timm"] = {"heads": heads, "processor": _processor(folder, backbone).to_dict()}
-    return read
+    if not backbone.random_weights:
+        if backbone.content is None:
+            backbone = complete(backbone)
+        return {"content": backbone.content, "transformers": versions["transformers"]}
+    assert backbone.random is not None
+    settings = backbone.random.model_dump(exclude_none=True)
+    geometry = backbone.known_geometry.model_dump(exclude_none=True)
+    return {"geometry": geometry, "random": settings, "family": backbone.family, **versions}
 
 
 def new_head(model: Any, class_names: tuple[str, ...], seed: int) -> None:

@@ -25,13 +25,14 @@ Look for what is wrong with a dataset: `beitmed audit key=value ...`.
 
   beitmed audit dataset=breast,pneumonia size=28
 
-Takes the same keys as `beitmed train`, and `--config-dir`; values separated by commas are all
-audited. For each dataset and size it counts classes, and looks for images that occur twice, exactly
-or nearly, within a split or across splits, for duplicates with different labels, for constant and
-saturated images, and for class shares that differ between splits.
+Takes the same keys as `beitmed train` (such as data.root), and `--config-dir`; values separated by
+commas are all audited. For each dataset and size it counts classes, and looks for images that occur
+twice, exactly or nearly, within a split or across splits, for duplicates with different labels, for
+constant and saturated images, and for class shares that differ between splits.
 
   output_dir=outputs     where <output_dir>/audit/<dataset>_<size>/ is written: audit.json,
-                         audit.csv (a row a finding), pairs.png and pairs.svg
+                         audit.csv (a row a finding), pairs.png and pairs.svg; of several paths
+                         the second folder ends in _2, and so on
   strict=true            exit code 1 if something is found, that is, if audit.csv has a row:
                          {kinds}
 
@@ -101,9 +102,8 @@ def _table(findings: list[Finding]) -> str:
 def _audit(arguments: Sequence[str]) -> int:
     strict = _strict(arguments)
     others = [a for a in arguments if not a.startswith("strict=")]
-    chosen = {_folder(c): c for c in jobs.configurations(others)}
     problems, found = [], 0
-    for folder, cfg in chosen.items():
+    for folder, cfg in _folders(jobs.configurations(others)).items():
         try:
             audit = _audit_one(cfg, folder)
         except UserError as e:
@@ -116,8 +116,23 @@ def _audit(arguments: Sequence[str]) -> int:
     return 2 if problems else int(strict and found > 0)
 
 
-def _folder(cfg: Config) -> Path:
-    return Path(cfg.output_dir).expanduser() / "audit" / f"{cfg.dataset.name}_{cfg.size}"
+def _folders(configurations: list[Config]) -> dict[Path, Config]:
+    """Each dataset and size once, by the folder that its audit is written to."""
+    found: dict[Path, Config] = {}
+    sources: set[tuple[object, ...]] = set()
+    for cfg in configurations:
+        own = cfg.dataset
+        source = (own.name, own.path, own.image_root, cfg.size, cfg.data.root, cfg.output_dir)
+        if source in sources:
+            continue
+        sources.add(source)
+        first = Path(cfg.output_dir).expanduser() / "audit" / f"{own.name}_{cfg.size}"
+        folder, number = first, 1
+        while folder in found:  # several folders of images, all under the dataset's one name
+            number += 1
+            folder = first.with_name(f"{first.name}_{number}")
+        found[folder] = cfg
+    return found
 
 
 def main() -> None:

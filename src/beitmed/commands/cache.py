@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from beitmed.commands import arguments as parser
 from beitmed.commands import cli
@@ -22,7 +21,7 @@ List what the cache holds (data, weights, size, days since its last use), and pr
 KEYS = {
     "prune": Key(
         "unused:30 removes what was not used for 30 days, to:10 the least recently used down to "
-        "10 GB, all removes everything"
+        "10 GB, all removes everything; what another process is filling stays"
     ),
     "cache.root": Key("the cache's folder", "~/.cache/beitmed"),
 }
@@ -51,6 +50,16 @@ def _chosen(entries: list[Listed], rule: str) -> list[Listed]:
     return chosen
 
 
+def _prune(store: Store, chosen: list[Listed]) -> None:
+    try:
+        removed = [entry for entry in chosen if store.remove(entry.path)]
+    except OSError as e:
+        raise disk_error(e, store.root) or e from e
+    print(f"removed {len(removed)} entries, {sum(e.size for e in removed) / 1e6:,.1f} MB")
+    if len(removed) < len(chosen):
+        print(f"kept {len(chosen) - len(removed)} entries that another process is using")
+
+
 def _line(entry: Listed) -> str:
     m = entry.manifest
     age = (time.time() - entry.last_used) / _DAY
@@ -69,17 +78,10 @@ def _cache(arguments: Sequence[str]) -> int:
         raise UserError(f"found {given.folders[0]}; allowed: {', '.join(KEYS)}, as key=value.")
     root = given.values["cache.root"]
     assert root is not None
-    store = Store(Path(root).expanduser())
+    store = Store(root)
     entries = store.entries()
     if (rule := given.values["prune"]) is not None:
-        chosen = _chosen(entries, rule)
-        try:
-            for entry in chosen:
-                store.remove(entry.path)
-        except OSError as e:
-            raise disk_error(e, store.root) or e from e
-        freed = sum(e.size for e in chosen) / 1e6
-        print(f"removed {len(chosen)} entries, {freed:,.1f} MB")
+        _prune(store, _chosen(entries, rule))
         entries = store.entries()
     for entry in entries:
         print(_line(entry))

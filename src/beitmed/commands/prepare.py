@@ -45,6 +45,9 @@ def _data(cfg: Config) -> Row:
         entry = medmnist_files.entry_of(cfg.dataset)
         file = medmnist_files.locate(cfg.dataset.flag, cfg.size, cfg.data, entry)
         medmnist_files.read(file, cfg.cache)
+    except medmnist_files.UnofficialFile as e:
+        state = "not the official one (set data.allow_unofficial=true)"
+        return Row(what, state, str(path), str(e))
     except UserError as e:
         return Row(what, "damaged" if path.is_file() else "missing", str(path), str(e))
     kind = "official" if file.official else "accepted, not the official file"

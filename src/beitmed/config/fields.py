@@ -17,6 +17,8 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 Ratio = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 Triple = Annotated[list[float], Field(min_length=3, max_length=3)]
 FUNCTION_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"  # module.function
+MODULE_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+ModulePath = Annotated[str, Field(pattern=MODULE_PATH)]
 FunctionPath = Annotated[str, Field(pattern=FUNCTION_PATH)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=150)]
 

@@ -7,65 +7,86 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from beitmed.config.fields import Count, Decides, FunctionPath, Positive, Strict, Word
+from beitmed.config.fields import Count, Decides, ModulePath, Positive, Strict, Word
 
 #: Keys that a method may or may not read. All read the data, balanced, seed, device and evaluate.
 OPTIONAL = ("backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
             "train", "export", "cache.dtype")  # fmt: skip
 Key = Literal["backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
               "train", "export", "cache.dtype"]  # fmt: skip
-_OF_FEATURES = ("backbone", "features", "precision")
+_OF_FEATURES = ("backbone", "features", "precision", "train.eval_batch_size")
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positives = Annotated[list[Positive], Field(min_length=1)]
 
 
 class _Method(Strict):
-    """name: also the run's name. title: in tables; a method that reads `backbone` stands after it.
+    """What every method says of itself, once.
 
-    reads: which of `OPTIONAL` decide something; the others are refused where they are given.
+    name: on the command line and in the run's name. title: in tables and figures; that of a method
+    that reads `backbone` stands after it. module: its implementation, imported when it is used;
+    the contract is that of `beitmed.methods`.
+    reads: which of `OPTIONAL`, or of their parts, decide something; others are refused where they
+    are given.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
 
     name: Word
-    title: Annotated[str | None, Decides.NOTHING]
 
 
-class BackboneMethod(_Method):
+class _OwnMethod(_Method):
+    """A method of this package: what a user's method configures is fixed here."""
+
+    title: ClassVar[str | None]
+    module: ClassVar[str]
+
+
+class BackboneMethod(_OwnMethod):
+    title = None  # a table names the backbone and its depth
+    module = "beitmed.methods.backbone"
     reads = OPTIONAL
     name: Literal["backbone"]
 
 
-class MajorityMethod(_Method):
+class MajorityMethod(_OwnMethod):
+    title = "majority class"
+    module = "beitmed.methods.majority"
     name: Literal["majority"]
 
 
-class LogisticMethod(_Method):
+class LogisticMethod(_OwnMethod):
     """C: candidates for the inverse of the L2 penalty."""
 
+    title = "logistic regression on pixels"
+    module = "beitmed.methods.linear"
     name: Literal["pixels_logistic"]
     C: Positives
     max_iter: Count
 
 
 class FeaturesLogisticMethod(LogisticMethod):
+    title = "features, logistic regression"
     reads = _OF_FEATURES
     name: Literal["features_logistic"]  # type: ignore[assignment]
 
 
-class KnnMethod(_Method):
+class KnnMethod(_OwnMethod):
     """k: candidates for the number of neighbours."""
 
+    title = "features, kNN"
+    module = "beitmed.methods.neighbors"
     reads = _OF_FEATURES
     name: Literal["features_knn"]
     k: Annotated[list[Count], Field(min_length=1)]
 
 
-class ResNetMethod(_Method):
+class ResNetMethod(_OwnMethod):
     """milestones: shares of the epochs after which the learning rate is multiplied by `decay`."""
 
+    title = "ResNet-18"
+    module = "beitmed.methods.resnet"
     reads = ("precision",)
-    name: Literal["resnet18", "resnet50"]
+    name: Literal["resnet18"]
     epochs: Count
     batch_size: Count
     learning_rate: Positive
@@ -73,14 +94,21 @@ class ResNetMethod(_Method):
     decay: Annotated[float, Field(gt=0, le=1)]
 
 
-class AutomlMethod(_Method):
+class ResNet50Method(ResNetMethod):
+    title = "ResNet-50"
+    name: Literal["resnet50"]  # type: ignore[assignment]
+
+
+class AutomlMethod(_OwnMethod):
     """time_budget_s: seconds of search, over all labels where an image has several."""
 
+    title = "FLAML on pixels"
+    module = "beitmed.methods.automl"
     name: Literal["automl"]
     time_budget_s: Positive
 
 
-class AutogluonMethod(_Method):
+class AutogluonMethod(_OwnMethod):
     """python: the program of the environment that AutoGluon lives in; null is refused by the run.
 
     time_budget_s: seconds of training. checkpoint: a timm model by its name or in a folder; null:
@@ -88,6 +116,8 @@ class AutogluonMethod(_Method):
     hyperparameters: AutoGluon's own, nested by the parts of their names.
     """
 
+    title = "AutoGluon MultiModal"
+    module = "beitmed.methods.autogluon"
     name: Literal["autogluon"]
     python: Annotated[Annotated[str, Field(min_length=1)] | None, Decides.NOTHING]
     time_budget_s: Count
@@ -109,11 +139,12 @@ class AutogluonMethod(_Method):
 class OtherMethod(_Method):
     """A baseline from outside the package.
 
-    function: `module.function`, imported by name; its contract is that of `pipeline.METHODS`.
+    module: imported by its name; its contract is that of `beitmed.methods`.
     reads_keys: which of `OPTIONAL` it reads. options: whatever it wants to know.
     """
 
-    function: FunctionPath
+    title: Annotated[str | None, Decides.NOTHING]
+    module: ModulePath
     reads_keys: list[Key] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -121,20 +152,20 @@ class OtherMethod(_Method):
     def _own_name(self) -> OtherMethod:
         if self.name in NAMES:
             raise ValueError(
-                f"method.name: found {self.name} with a method.function, but that is the name of "
+                f"method.name: found {self.name} with a method.module, but that is the name of "
                 "a method of beitmed; give the method a name of its own"
             )
         return self
 
 
-_KINDS: dict[str, type[_Method]] = {
+_KINDS: dict[str, type[_OwnMethod]] = {
     "backbone": BackboneMethod,
     "majority": MajorityMethod,
     "pixels_logistic": LogisticMethod,
     "features_logistic": FeaturesLogisticMethod,
     "features_knn": KnnMethod,
     "resnet18": ResNetMethod,
-    "resnet50": ResNetMethod,
+    "resnet50": ResNet50Method,
     "automl": AutomlMethod,
     "autogluon": AutogluonMethod,
 }
@@ -142,11 +173,11 @@ NAMES = tuple(_KINDS)
 
 
 def _tag(value: Any) -> str:
-    """The kind of a method by its name; one with a function is another's, as an unknown name is."""
+    """The kind of a method by its name; one with a module is a user's, as an unknown name is."""
     if isinstance(value, _Method):
         return type(value).__name__
     values = value if isinstance(value, Mapping) else {}
-    kind = None if "function" in values else _KINDS.get(str(values.get("name")))
+    kind = None if "module" in values else _KINDS.get(str(values.get("name")))
     return (kind or OtherMethod).__name__
 
 
@@ -157,6 +188,7 @@ Method = Annotated[
     | Annotated[FeaturesLogisticMethod, Tag("FeaturesLogisticMethod")]
     | Annotated[KnnMethod, Tag("KnnMethod")]
     | Annotated[ResNetMethod, Tag("ResNetMethod")]
+    | Annotated[ResNet50Method, Tag("ResNet50Method")]
     | Annotated[AutomlMethod, Tag("AutomlMethod")]
     | Annotated[AutogluonMethod, Tag("AutogluonMethod")]
     | Annotated[OtherMethod, Tag("OtherMethod")],
@@ -165,16 +197,16 @@ Method = Annotated[
 
 
 def reads(values: Any) -> tuple[str, ...]:
-    """Which of `OPTIONAL` a method reads, from plain values of whatever version."""
+    """Which of `OPTIONAL`, or of their parts, a method reads, from the plain values of a run."""
     if not isinstance(values, Mapping):
-        return OPTIONAL  # written before there were other methods
-    if "function" in values:
+        return OPTIONAL
+    if "module" in values:
         return tuple(values.get("reads_keys") or ())
     kind = _KINDS.get(str(values.get("name")))
     return OPTIONAL if kind is None else kind.reads
 
 
 def unread(values: Any) -> tuple[str, ...]:
-    """The keys that mean nothing for a method."""
+    """The keys that decide nothing for a method; a part that it reads is speed only."""
     used = reads(values)
     return tuple(key for key in OPTIONAL if key not in used)

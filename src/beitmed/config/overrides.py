@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from beitmed.config.method import unread
+from beitmed.config.method import reads, unread
 from beitmed.config.run import Config
 from beitmed.errors import UserError
 
@@ -14,7 +14,7 @@ def check_read(members: Sequence[Config], overrides: Sequence[str]) -> None:
 
     members: the run, or all runs of the sweep. overrides: as Hydra lists them, `key=value`.
     """
-    unused = [o for o in overrides if all(_names(o, *_unread(cfg)) for cfg in members)]
+    unused = [o for o in overrides if all(_unused(o, cfg) for cfg in members)]
     if not unused:
         return
     it = "it" if len(unused) == 1 else "them"
@@ -32,9 +32,11 @@ def check_read(members: Sequence[Config], overrides: Sequence[str]) -> None:
     )
 
 
-def _unread(cfg: Config) -> list[str]:
-    keys = list(unread(cfg.method.model_dump()))
-    return keys if cfg.balanced else [*keys, "balancing"]
+def _unused(override: str, cfg: Config) -> bool:
+    method = cfg.method.model_dump()
+    keys = [*unread(method), *([] if cfg.balanced else ["balancing"])]
+    # Of a key that means nothing as a whole a method may read a part.
+    return _names(override, *keys) and not _names(override, *reads(method))
 
 
 def _names(override: str, *keys: str) -> bool:

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from beitmed.config import Config
 from beitmed.data import folder_splits, folder_table, image_rows
 from beitmed.data.folder_table import Image, refuse, shown
 from beitmed.errors import UserError
+from beitmed.storage import digests
 from beitmed.storage.rows import Rows, Selected
 from beitmed.tasks import Task
 
@@ -84,8 +84,8 @@ def load(cfg: Config) -> Loaded:
     """Read the images of a completed configuration. Raises UserError that names what is wrong."""
     assert cfg.dataset.classes is not None and cfg.dataset.content is not None
     images = folder_table.read(cfg)
-    digests = _digests(cfg, images)
-    if _content(images, digests) != cfg.dataset.content:
+    of_each = _digests(cfg, images)
+    if _content(images, of_each) != cfg.dataset.content:
         raise UserError(
             f"{cfg.dataset.path}: its files, labels, splits or patients are not those that the "
             "run was made from. Restore them, or name the right dataset.path."
@@ -94,7 +94,7 @@ def load(cfg: Config) -> Loaded:
     labels = _labels(cfg, images, names)
     splits, how = folder_splits.assign(cfg, images, labels, names)
     # After the splits, which take a second, where this may take an hour.
-    converted = image_rows.rows(cfg, images, digests)
+    converted = image_rows.rows(cfg, images, of_each)
     members = {name: np.flatnonzero(splits == name) for name in folder_splits.SPLITS}
     return Loaded(
         images={name: Selected(converted, chosen) for name, chosen in members.items()},
@@ -130,19 +130,12 @@ def _provenance(
     }
 
 
-@lru_cache(maxsize=1 << 20)  # a sweep's runs read each file once
-def _sha256(file: Path, size: int, changed: int, inode: int) -> str:
-    with file.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
 def _digests(cfg: Config, images: Sequence[Image]) -> list[str]:
-    digests, unreadable = [], False
+    found, unreadable = [], False
     for image in images:
         try:
-            status = image.file.stat()
-            unreadable = unreadable or status.st_size == 0
-            digests.append(_sha256(image.file, status.st_size, status.st_mtime_ns, status.st_ino))
+            unreadable = unreadable or image.file.stat().st_size == 0
+            found.append(digests.sha256(image.file))
         except (OSError, ValueError):  # ValueError: a NUL in a table's path
             unreadable = True
     if unreadable:  # then all that is wrong is looked for, to be told at once
@@ -151,13 +144,13 @@ def _digests(cfg: Config, images: Sequence[Image]) -> list[str]:
             "Correct them, or take them out; nothing was trained.",
         )  # fmt: skip
         raise UserError(f"{cfg.dataset.path}: was changed while it was read; run again.")
-    return digests
+    return found
 
 
-def _content(images: Sequence[Image], digests: Sequence[str]) -> str:
+def _content(images: Sequence[Image], of_each: Sequence[str]) -> str:
     """What a result depends on of the files and the table, in order."""
     digest = hashlib.sha256()
-    for image, sha256 in zip(images, digests, strict=True):
+    for image, sha256 in zip(images, of_each, strict=True):
         row = [shown(image.name), sha256, image.label, image.split, image.patient]
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from beitmed import tasks
 from beitmed.config import Config
 from beitmed.data.folder_table import Image, refuse, shown
 from beitmed.errors import UserError
@@ -84,7 +85,7 @@ def _check_patients(cfg: Config, images: Sequence[Image]) -> None:
 
 
 def _check_classes(cfg: Config, labels: np.ndarray, class_names: Sequence[str], split: str) -> None:
-    there = _present(labels, len(class_names))
+    there = _present(cfg, labels, len(class_names))
     missing = [shown(name) for c, name in enumerate(class_names) if not there[c]]
     if missing:
         raise UserError(
@@ -93,10 +94,8 @@ def _check_classes(cfg: Config, labels: np.ndarray, class_names: Sequence[str], 
         )
 
 
-def _present(labels: np.ndarray, classes: int) -> np.ndarray:
-    if labels.ndim == 2:
-        return labels.sum(axis=0) > 0
-    return np.bincount(labels, minlength=classes) > 0
+def _present(cfg: Config, labels: np.ndarray, classes: int) -> np.ndarray:
+    return np.any(tasks.of(cfg.dataset.task).members(labels, classes), axis=0)
 
 
 def _draw_all(
@@ -121,7 +120,7 @@ def _attempts(
     Part i takes shares[i] of what the parts before it left; the last takes the rest.
     """
     _check_enough(cfg, labels, patients, class_names, len(names))
-    strata = _strata(labels)
+    strata = tasks.of(cfg.dataset.task).strata(labels)
     for attempt in range(_ATTEMPTS):
         part = np.full(len(labels), len(shares))
         left = np.arange(len(labels))
@@ -134,7 +133,7 @@ def _attempts(
             part[left[taken]] = i
             left = np.setdiff1d(left, left[taken])
         parts = [labels[part == i] for i in range(len(names))]
-        if all(_present(p, len(class_names)).all() for p in parts):
+        if all(_present(cfg, p, len(class_names)).all() for p in parts):
             return part
     for name, p in zip(names, parts, strict=True):
         _check_classes(cfg, p, class_names, f"{name} after {_ATTEMPTS} draws")
@@ -150,8 +149,9 @@ def _check_enough(
 ) -> None:
     what = "images" if patients is None else "patients"
     few = []
-    for c, name in enumerate(class_names):
-        members = np.flatnonzero(labels[:, c] if labels.ndim == 2 else labels == c)
+    member = tasks.of(cfg.dataset.task).members(labels, len(class_names))
+    for name, column in zip(class_names, member.T, strict=True):
+        members = np.flatnonzero(column)
         n = len(members if patients is None else np.unique(patients[members]))
         if n < needed:
             few.append(f"{shown(name)} ({n} {what})")
@@ -160,19 +160,6 @@ def _check_enough(
             f"{cfg.dataset.path}: too few {what} to draw splits from: {', '.join(few)}; each class "
             f"needs {needed} or more, one for each split. Add some, or take the class out."
         )
-
-
-def _strata(labels: np.ndarray) -> np.ndarray:
-    """What is to be shared out evenly: the class; of several labels an image's rarest, or none.
-
-    What fewer than two images have of is taken together.
-    """
-    if labels.ndim == 1:
-        return labels
-    rarity = np.where(labels == 1, labels.sum(axis=0), len(labels) + 1)
-    strata = np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
-    single = np.bincount(strata)[strata] < 2
-    return np.where(single, np.bincount(strata).argmax(), strata)
 
 
 def _draw(strata: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from beitmed.errors import UserError
+from beitmed.errors import UserError, install
 
 Fit = Literal["pad", "crop", "squash"]
 Intensity = Literal["dtype", "minmax"]
@@ -151,7 +151,7 @@ def _dicom(path: Path, intensity: Intensity) -> Image.Image:
         import pydicom
     except ImportError as e:
         raise UserError(
-            f"{path.name}: is a DICOM file, which needs pydicom: pip install 'beitmed[dicom]'"
+            f"{path.name}: is a DICOM file, which needs pydicom: {install('dicom')}"
         ) from e
     from pydicom.errors import InvalidDicomError
     from pydicom.pixels import apply_color_lut

@@ -9,11 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL
@@ -24,13 +21,13 @@ from beitmed.data import image_files
 from beitmed.data.folder_table import Image, refuse
 from beitmed.data.image_files import ImageProblem
 from beitmed.errors import UserError
+from beitmed.storage import space
 from beitmed.storage.rows import Rows
 from beitmed.storage.store import Entry, Store, key_of
 
 log = logging.getLogger(__name__)
 _RULES = 1  # of the conversion; more than Pillow's version and the options say
 _BLOCK = 64  # images between two entries of the journal
-_KEEP_FREE = 2_000_000_000  # bytes of the disk that a cache leaves to others
 _ADVICE = "Correct them, or take them out; nothing was trained."
 
 
@@ -40,7 +37,7 @@ def rows(cfg: Config, images: Sequence[Image], digests: Sequence[str]) -> Rows:
     An image is grey if its three channels are the same after conversion. Raises UserError that
     names all files that cannot be used, and where the cache is full or cannot be written.
     """
-    store = Store(Path(cfg.cache.root).expanduser())
+    store = Store(cfg.cache.root)
     dataset = cfg.dataset
     content = {
         "what": "converted images",
@@ -52,7 +49,9 @@ def rows(cfg: Config, images: Sequence[Image], digests: Sequence[str]) -> Rows:
     with store.lock(colour):
         entry = store.find(grey) or store.find(colour)
         if entry is None:
-            _require_space(cfg, store, len(images))
+            what = f"{cfg.dataset.path}: its {len(images):,} images at {cfg.size} px"
+            needed = len(images) * cfg.size * cfg.size * 3
+            space.reserve(cfg.cache, needed, what, "use a smaller size")
             entry = _convert(cfg, store, colour, images)
         if entry.path.name == colour and _all_grey(entry.open()):
             entry = _collapse(store, grey, entry)
@@ -95,14 +94,10 @@ def _convert(cfg: Config, store: Store, key: str, images: Sequence[Image]) -> En
         ThreadPoolExecutor(os.cpu_count()) as pool,
         tqdm(total=len(images), unit="image", desc=title, disable=None) as bar,
     ):
-        try:
-            return store.fill(
-                key, shape, np.dtype(np.uint8), next_rows, _BLOCK, {"title": f"images of {title}"},
-                progress=lambda done: bar.update(done - bar.n),
-            )  # fmt: skip
-        except Exception:
-            shutil.rmtree(store.root / f"{key}.partial", ignore_errors=True)
-            raise
+        return store.fill(
+            key, shape, np.dtype(np.uint8), next_rows, _BLOCK, {"title": f"images of {title}"},
+            progress=lambda done: bar.update(done - bar.n),
+        )  # fmt: skip
 
 
 def _all_grey(images: Rows) -> bool:
@@ -121,22 +116,3 @@ def _collapse(store: Store, key: str, colour: Entry) -> Entry:
     )  # fmt: skip
     store.remove(colour.path)
     return grey
-
-
-def _require_space(cfg: Config, store: Store, n: int) -> None:
-    needed: Any = n * cfg.size * cfg.size * 3
-    used = sum(entry.size for entry in store.entries())
-    folder = next(p for p in (store.root, *store.root.parents) if p.exists())
-    free = shutil.disk_usage(folder).free
-    what = f"{cfg.dataset.path}: its {n:,} images are {needed / 1e9:.2f} GB at {cfg.size} px"
-    if used + needed > cfg.cache.limit_gb * 1e9:
-        raise UserError(
-            f"{what}, which do not fit beside the {used / 1e9:.2f} GB that are in {store.root}: "
-            f"cache.limit_gb is {cfg.cache.limit_gb:g}. Give more, or prune what is there: `python "
-            "-m beitmed.features` shows it."
-        )
-    if needed + _KEEP_FREE > free:
-        raise UserError(
-            f"{what}, which would leave less than 2 GB of the {free / 1e9:.2f} GB that are free "
-            f"at {store.root}. Set cache.root=... to a larger disk, or use a smaller size."
-        )

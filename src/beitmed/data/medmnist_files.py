@@ -21,7 +21,7 @@ from beitmed import tasks
 from beitmed.config import CacheConfig, DataConfig
 from beitmed.config.dataset import DatasetConfig
 from beitmed.errors import UserError, disk_error
-from beitmed.storage import npz_rows
+from beitmed.storage import files, npz_rows
 from beitmed.storage.rows import Rows
 from beitmed.tasks import Task
 
@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 IN_MEMORY = 128 << 20  # bytes of an unpacked file; a larger one's images stay on disk
 _TIMEOUT = (10, 60)  # seconds to connect, and between two packets
+
+
+class UnofficialFile(UserError):
+    """A file under an official one's name that is another, and was not accepted as it is."""
 
 
 @dataclass(frozen=True)
@@ -136,10 +140,11 @@ def locate(
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror}).") from e
     if official_md5 not in (None, md5) and not data.allow_unofficial:
-        raise UserError(
-            f"{path}: its MD5 is {md5}, the official file's is {official_md5}: it is damaged or "
-            "not MedMNIST's own. Delete it and run again to fetch the official one, or, if the "
-            "file is meant, set data.allow_unofficial=true; the run then records its MD5."
+        raise UnofficialFile(
+            f"{path}: its MD5 is {md5}, the official file's is {official_md5}: it is not "
+            "MedMNIST's own, or was damaged. Delete it and run again to fetch the official one, "
+            "or, if the file is meant, set data.allow_unofficial=true; the run then records its "
+            "MD5."
         )
     return MedMNISTFile(path, md5, md5 == official_md5, size, entry)
 
@@ -173,6 +178,7 @@ def _fetch(path: Path, entry: Mapping[str, Any], size: int, data: DataConfig) ->
         fetcher.fetch(
             path.name, downloader=pooch.HTTPDownloader(progressbar=True, timeout=_TIMEOUT)
         )
+        files.share(path)
     except requests.RequestException as e:
         raise UserError(f"{path}: no such file, and it cannot be fetched ({e}). {by_hand}") from e
     except ValueError as e:  # pooch: the MD5 of what was fetched is wrong
@@ -203,6 +209,7 @@ def read(
 
 def _arrays(file: MedMNISTFile, cache: CacheConfig, in_memory: int) -> dict[str, np.ndarray | Rows]:
     expected = {f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")}
+    _check_kind(file)
     try:
         archive = np.load(file.path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -234,6 +241,16 @@ def _arrays(file: MedMNISTFile, cache: CacheConfig, in_memory: int) -> dict[str,
                 "arrays of numbers",
             )
         _refuse(file, f"cannot be read ({type(e).__name__}: {e})", "a complete .npz archive")
+
+
+def _check_kind(file: MedMNISTFile) -> None:
+    """Refuse what numpy would take for an array of Python objects, since it is no archive."""
+    with file.path.open("rb") as f:
+        start = f.read(512)
+    if start and not start.startswith((b"PK", b"\x93NUMPY")):
+        page = start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+        what = "is a web page, saved in place of the file" if page else "is no .npz archive"
+        _refuse(file, what, "a .npz archive")
 
 
 def _large(

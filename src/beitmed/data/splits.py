@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from beitmed import tasks
 from beitmed.config import Config
 from beitmed.errors import UserError
 from beitmed.storage.rows import Rows
@@ -63,7 +64,7 @@ def load(cfg: Config) -> Data:
     """
     read = {"medmnist": _medmnist, "phantom": _phantom, "folder": _folder}
     data = read[cfg.dataset.source](cfg)
-    return data if cfg.data.limit is None else _limited(data, cfg.data.limit)
+    return data if cfg.data.limit is None else _limited(cfg, data, cfg.data.limit)
 
 
 def complete(cfg: Config) -> Config:
@@ -143,9 +144,13 @@ def _folder(cfg: Config) -> Data:
     return Data(**splits, class_names=own.class_names, provenance=own.provenance)
 
 
-def _limited(data: Data, limit: int) -> Data:
+def _limited(cfg: Config, data: Data, limit: int) -> Data:
+    task = tasks.of(cfg.dataset.task)
+
     def first_of_each_class(split: Split) -> Split:
-        kept = np.unique(np.concatenate([m[:limit] for m in _members(split.labels)]))
+        member = task.members(split.labels, len(data.class_names))
+        groups = [*member.T, ~member.any(axis=1)]  # and, of several labels, the images of none
+        kept = np.unique(np.concatenate([np.flatnonzero(group)[:limit] for group in groups]))
         files = None if split.files is None else tuple(split.files[i] for i in kept)
         return Split(split.images[kept], split.labels[kept], files)
 
@@ -156,10 +161,3 @@ def _limited(data: Data, limit: int) -> Data:
         test=first_of_each_class(data.test),
         provenance={**data.provenance, "limit_per_class": limit},
     )
-
-
-def _members(labels: np.ndarray) -> list[np.ndarray]:
-    """The images of each class; of each label, and of none, where an image has several."""
-    if labels.ndim == 1:
-        return [np.flatnonzero(labels == c) for c in np.unique(labels)]
-    return [np.flatnonzero(~labels.any(axis=1)), *(np.flatnonzero(column) for column in labels.T)]

@@ -19,8 +19,9 @@ from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.errors import UserError
 from beitmed.plots.attention_maps import Explained
-from beitmed.runs import reader
+from beitmed.runs import predictions, reader
 from beitmed.runs.folder import Run
+from beitmed.runs.predictions import Predictions
 
 log = logging.getLogger(__name__)
 MOST_IMAGES = 48  # of one command
@@ -63,12 +64,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class _Finished:
-    """A finished run: its configuration, its logits float64 [n, classes] and labels by split."""
-
     run: Run
     cfg: Config
-    labels: dict[str, np.ndarray]
-    logits: dict[str, np.ndarray]
+    told: dict[str, Predictions]  # by split
 
 
 def explain(
@@ -87,8 +85,8 @@ def explain(
             "attention maps are drawn for BEiT without an adapter only."
         )
     layer = choice.number(found.cfg.backbone.known_geometry.num_hidden_layers)
-    if choice.split in found.labels:  # before anything is loaded
-        _select(choice, found, found.labels[choice.split])
+    if choice.split in found.told:  # before anything is loaded
+        _select(choice, found, found.told[choice.split].labels)
     loaded = data.load(found.cfg)
     _check_data(found, loaded)
     split = loaded.splits[choice.split]
@@ -101,15 +99,14 @@ def explain(
 def _read(
     found: _Finished, loaded: Data, choice: Choice, layer: int, indices: np.ndarray, chosen: str
 ) -> tuple[Explained, np.ndarray]:
-    from beitmed.backbones import compute, trained
     from beitmed.data import pixels  # torch: seconds, so after the checks
     from beitmed.explain import attention
+    from beitmed.methods import backbone
 
     cfg, split = found.cfg, loaded.splits[choice.split]
-    top = found.run.path / "top.safetensors"
-    device = compute.device(cfg)
-    network, processor = trained.load(cfg, top, loaded.class_names)
-    network.to(device)
+    model = backbone.load(cfg, found.run.path, loaded.class_names)
+    network, processor = model.network, model.processor
+    device = next(network.parameters()).device
     dataset = pixels.PixelDataset(split.images, split.labels, processor, indices)
     rows = attention.rows_shown(network, choice.rows)
     parts = [
@@ -165,20 +162,10 @@ def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
             )
     file = folder / "predictions.csv"
     try:
-        with file.open(newline="", encoding="utf-8") as f:
-            rows = list(csv.DictReader(f))
-        keys = [key for key in rows[0] if key.startswith("logit_")]
-        splits = dict.fromkeys(row["split"] for row in rows)
-        if lacking := {"val", "test"} - splits.keys():
-            raise ValueError(f"it has no rows of {', '.join(sorted(lacking))}")
-        labels = {s: np.array([int(r["label"]) for r in rows if r["split"] == s]) for s in splits}
-        logits = {
-            s: np.array([[float(r[k]) for k in keys] for r in rows if r["split"] == s])
-            for s in splits
-        }
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as e:
+        told = predictions.read(file)
+    except (OSError, ValueError, csv.Error) as e:
         raise UserError(f"{file}: cannot be read ({e!r}). Restore it, or train anew.") from e
-    return _Finished(run, cfg, labels, logits)
+    return _Finished(run, cfg, told)
 
 
 def _check_data(found: _Finished, loaded: Data) -> None:
@@ -189,8 +176,8 @@ def _check_data(found: _Finished, loaded: Data) -> None:
         if recorded.get(key) != value
     ] or [
         f"the labels of {name} differ"
-        for name, labels in found.labels.items()
-        if not np.array_equal(labels, loaded.splits[name].labels)
+        for name, split in found.told.items()
+        if not np.array_equal(split.labels, loaded.splits[name].labels)
     ]
     if wrong:
         raise UserError(
@@ -226,12 +213,12 @@ def _select(choice: Choice, found: _Finished, labels: np.ndarray) -> tuple[np.nd
 
 def _errors(choice: Choice, found: _Finished) -> np.ndarray:
     """The run's errors, by falling margin of the predicted class over the right one."""
-    if choice.split not in found.logits:
+    if choice.split not in found.told:
         raise UserError(
             f"images: found {choice.images} with split={choice.split}, of which the run keeps no "
-            f"predictions; allowed: split={' or '.join(found.logits)}, or indices, or each:N"
+            f"predictions; allowed: split={' or '.join(found.told)}, or indices, or each:N"
         )
-    labels, logits = found.labels[choice.split], found.logits[choice.split]
+    labels, logits = found.told[choice.split].labels, found.told[choice.split].logits
     margin = logits.max(1) - logits[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(logits.argmax(1) != labels)
     if not wrong.size:
@@ -244,12 +231,12 @@ def _errors(choice: Choice, found: _Finished) -> np.ndarray:
 
 def _compare(found: _Finished, split: str, indices: np.ndarray, logits: np.ndarray) -> None:
     """Warn where the network that is explained is not quite the one that the run tested."""
-    if split not in found.logits:
+    if split not in found.told:
         return
-    apart = np.abs(found.logits[split][indices] - logits).max(1)
-    other = found.logits[split][indices].argmax(1) != logits.argmax(1)
-    for index, distance in zip(indices[other | (apart > _APART)], apart[other | (apart > _APART)],
-                               strict=True):  # fmt: skip
+    told = found.told[split].logits[indices]
+    apart = np.abs(told - logits).max(1)
+    shown = (told.argmax(1) != logits.argmax(1)) | (apart > _APART)
+    for index, distance in zip(indices[shown], apart[shown], strict=True):
         log.warning(
             "Note: logits of %s %d are up to %.2g away from the run's predictions.csv; the figures "
             "show what the network predicts here, in fp32.", split, index, distance,

@@ -3,7 +3,8 @@
 Another program than either, whose figures it does not reproduce; limited by time as they were. It
 wants older versions of PyTorch and transformers than this package, so it lives in an environment of
 its own and runs there as a second process, `autogluon_worker.py`: images go to it as PNG files and
-tables, class probabilities come back as arrays. Test labels are not given to it.
+tables, class probabilities come back as arrays. Test labels are not given to it. What it fitted
+stays in the run's folder, in AutoGluon's own format, and is asked for every prediction.
 Source: Z. Tang et al., AutoGluon-Multimodal (AutoMM), AutoML 2024.
 """
 
@@ -14,8 +15,10 @@ import json
 import logging
 import shutil
 import subprocess
+import tempfile
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +28,15 @@ from beitmed.config import Config
 from beitmed.config.method import AutogluonMethod
 from beitmed.data import Data
 from beitmed.data.pixels import to_rgb
-from beitmed.data.splits import Split
 from beitmed.errors import UserError
 from beitmed.methods import autogluon_worker
 from beitmed.model import Fit
 from beitmed.runs.folder import Run
+from beitmed.storage.rows import Rows
 
 log = logging.getLogger(__name__)
 _WORKER = Path(autogluon_worker.__file__)
+_MODEL = "autogluon"  # the folder in a run's
 _INSTALL = (
     "Make an environment for it, `python -m venv VENV` and `VENV/bin/pip install "
     "autogluon.multimodal`, and set method.python=VENV/bin/python."
@@ -50,29 +54,64 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     _check_labels(data, indices)
     python = _python(cfg.method.python)
     log.info("autogluon: version %s, by %s", _version(python), python)
-    scratch = folder.path / "autogluon"
-    shutil.rmtree(scratch, ignore_errors=True)
-    try:
-        _write(scratch, cfg, data, indices)
-        _run(python, scratch, cfg.method.pretrained)
+    kept = folder.path / _MODEL
+    for left in folder.path.glob(f"*{_MODEL}"):  # by a process that was stopped
+        shutil.rmtree(left)
+    kept.mkdir()
+    with tempfile.TemporaryDirectory(f".{_MODEL}", dir=folder.path) as name:
+        scratch = Path(name)
+        _write_training(scratch, cfg, data, indices, kept)
+        _run(python, "fit", scratch, cfg.method.pretrained)
         result = _read_result(scratch)
-        logits = {
-            name: _logits(scratch / f"{name}.npy", len(split.labels), len(data.class_names))
-            for name, split in (("val", data.val), ("test", data.test))
-        }
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    predictor = AutogluonModel(python, kept, len(data.class_names))
     return Fit(
-        logits,
+        predictor.of_splits({name: data.splits[name].images for name in ("val", "test")}),
         description={
             "program": "AutoGluon MultiModal, a stand-in for AutoKeras and Google AutoML Vision",
             "reproducible": "no: the training is limited by time",
-            **cfg.method.model_dump(exclude={"name", "title", "python"}),
+            **cfg.method.model_dump(exclude={"name", "python"}),
             **result,
         },
         parameters=result["parameters"],
         trained_parameters=result["trained_parameters"],
     )
+
+
+def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> AutogluonModel:
+    """The model of a finished run, in AutoGluon's own format and for its own environment."""
+    assert isinstance(cfg.method, AutogluonMethod)
+    kept = folder / _MODEL
+    if not kept.is_dir():
+        raise UserError(f"{kept}: no such folder. Restore it, or train the run anew.")
+    return AutogluonModel(_python(cfg.method.python), kept, len(class_names))
+
+
+@dataclass(frozen=True)
+class AutogluonModel:
+    """AutoGluon's predictor, asked through the Python that it is installed for.
+
+    folder: the predictor's own.
+    """
+
+    python: str
+    folder: Path
+    classes: int
+
+    def logits(self, images: np.ndarray | Rows) -> np.ndarray:
+        return self.of_splits({"images": images})["images"]
+
+    def of_splits(self, splits: Mapping[str, np.ndarray | Rows]) -> dict[str, np.ndarray]:
+        """Logits of several sets of images, from one start of the other process."""
+        with tempfile.TemporaryDirectory(prefix="autogluon-") as name:
+            scratch = Path(name)
+            for split, images in splits.items():
+                _write_images(scratch, split, images, np.arange(len(images)), None)
+            _write_job(scratch, self.folder, classes=self.classes, splits=list(splits))
+            _run(self.python, "predict", scratch, fetches=False)
+            return {
+                split: _logits(scratch / f"{split}.npy", len(images), self.classes)
+                for split, images in splits.items()
+            }
 
 
 def _check_labels(data: Data, indices: np.ndarray) -> None:
@@ -115,25 +154,30 @@ def _version(python: str) -> str:
     return done.stdout.strip()
 
 
-def _write(scratch: Path, cfg: Config, data: Data, indices: np.ndarray) -> None:
+def _write_training(
+    scratch: Path, cfg: Config, data: Data, indices: np.ndarray, kept: Path
+) -> None:
+    """Images and labels to learn from and to choose by, and how to; nothing of the test split."""
     assert isinstance(cfg.method, AutogluonMethod)
-    scratch.mkdir()
-    for name, split in data.splits.items():
-        chosen = indices if name == "train" else np.arange(len(split.labels))
-        _write_split(scratch, name, split, chosen)
-    settings = _dotted(cfg.method.hyperparameters)
+    for name, chosen in (("train", indices), ("val", np.arange(len(data.val.labels)))):
+        split = data.splits[name]
+        _write_images(scratch, name, split.images, chosen, split.labels)
+    settings, checkpoint = _dotted(cfg.method.hyperparameters), cfg.method.checkpoint
+    if checkpoint is not None and (found := Path(checkpoint).expanduser()).is_dir():
+        checkpoint = str(found.resolve())
     if cfg.device == "cpu":
         settings["env.accelerator"] = "cpu"
-    job = {
-        "classes": len(data.class_names),
-        "seed": cfg.seed,
-        "time_budget_s": cfg.method.time_budget_s,
-        "presets": cfg.method.presets,
-        "checkpoint": cfg.method.checkpoint,
-        "pretrained": cfg.method.pretrained,
-        "hyperparameters": settings,
-    }
-    (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    _write_job(
+        scratch, kept,
+        classes=len(data.class_names), seed=cfg.seed, hyperparameters=settings,
+        checkpoint=checkpoint,
+        **cfg.method.model_dump(include={"time_budget_s", "presets", "pretrained"}),
+    )  # fmt: skip
+
+
+def _write_job(scratch: Path, model: Path, **job: Any) -> None:
+    text = json.dumps({**job, "model": str(model.resolve())})
+    (scratch / "job.json").write_text(text, encoding="utf-8")
 
 
 def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -145,23 +189,29 @@ def _dotted(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     return found
 
 
-def _write_split(scratch: Path, name: str, split: Split, chosen: np.ndarray) -> None:
-    """PNG files, and a table of them; the test images' labels stay here."""
+def _write_images(
+    scratch: Path,
+    name: str,
+    images: np.ndarray | Rows,
+    chosen: np.ndarray,
+    labels: np.ndarray | None,
+) -> None:
+    """PNG files, and a table of them, with labels where they are given."""
     (scratch / name).mkdir()
-    labelled = name != "test"
     with (scratch / f"{name}.csv").open("w", encoding="utf-8", newline="") as f:
         writer = csv.writer(f)
-        writer.writerow(["image", "label"] if labelled else ["image"])
+        writer.writerow(["image"] if labels is None else ["image", "label"])
         for i in chosen.tolist():
-            to_rgb(split.images[i]).save(scratch / name / f"{i}.png")
-            writer.writerow([f"{name}/{i}.png", *([int(split.labels[i])] if labelled else [])])
+            to_rgb(images[i]).save(scratch / name / f"{i}.png")
+            label = [] if labels is None else [int(labels[i])]
+            writer.writerow([f"{name}/{i}.png", *label])
 
 
-def _run(python: str, scratch: Path, fetches: bool) -> None:
+def _run(python: str, verb: str, scratch: Path, fetches: bool) -> None:
     """Run the worker to its end, with what it says to the user in the log."""
     last: deque[str] = deque(maxlen=8)
     with subprocess.Popen(
-        [python, "-I", str(_WORKER), str(scratch.resolve())],
+        [python, "-I", str(_WORKER), verb, str(scratch.resolve())],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     ) as process:  # fmt: skip
         try:

@@ -3,10 +3,13 @@
 Run by its path and never imported, since that Python knows neither beitmed nor its versions of
 PyTorch and transformers: it imports the standard library, AutoGluon and what that brings.
 
-    python -I autogluon_worker.py version   prints AutoGluon's version
-    python -I autogluon_worker.py FOLDER    reads FOLDER/job.json, train.csv, val.csv and test.csv;
-                                            writes val.npy and test.npy, float64 [n, classes], class
-                                            probabilities in the order of the rows, and result.json
+    python -I autogluon_worker.py version        prints AutoGluon's version
+    python -I autogluon_worker.py fit FOLDER     reads FOLDER/job.json, train.csv and val.csv;
+                                                 writes the model into job["model"], and result.json
+    python -I autogluon_worker.py predict FOLDER reads FOLDER/job.json and the table of each of
+                                                 job["splits"]; writes SPLIT.npy, float64
+                                                 [n, classes], class probabilities in the order of
+                                                 the rows
 
 Lines of its output that start with "beitmed: " are meant for the user.
 """
@@ -14,10 +17,13 @@ Lines of its output that start with "beitmed: " are meant for the user.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+_PREDICTOR = "predictor"  # its folder in job["model"]
 
 
 def _say(text: str) -> None:
@@ -62,19 +68,17 @@ def _random_checkpoint(folder: Path, name: str, seed: int) -> str:
 
 
 def _fit(folder: Path, job: dict[str, Any]) -> None:
-    import numpy as np
-
     _say("importing AutoGluon")
     from autogluon.multimodal import MultiModalPredictor
 
     settings = job["hyperparameters"]
     if (checkpoint := job["checkpoint"]) is not None:
         if not job["pretrained"]:
-            checkpoint = _random_checkpoint(folder, checkpoint, job["seed"])
+            checkpoint = _random_checkpoint(Path(), checkpoint, job["seed"])
         settings["model.timm_image.checkpoint_name"] = checkpoint
     predictor = MultiModalPredictor(
         label="label", problem_type="binary" if job["classes"] == 2 else "multiclass",
-        path=str(folder / "model"),
+        path=_PREDICTOR,
     )  # fmt: skip
     _say(f"training for up to {job['time_budget_s']} s")
     predictor.fit(
@@ -82,12 +86,6 @@ def _fit(folder: Path, job: dict[str, Any]) -> None:
         presets=job["presets"], hyperparameters=settings,
         time_limit=job["time_budget_s"], seed=job["seed"], column_types={"image": "image_path"},
     )  # fmt: skip
-    for split in ("val", "test"):
-        _say(f"predicting {split}")
-        np.save(
-            folder / f"{split}.npy",
-            _probabilities(predictor, _table(folder, split), job["classes"]),
-        )
     result = {
         "version": version("autogluon.multimodal"),
         "torch": version("torch"),
@@ -98,12 +96,25 @@ def _fit(folder: Path, job: dict[str, Any]) -> None:
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
+def _predict(folder: Path, job: dict[str, Any]) -> None:
+    import numpy as np
+    from autogluon.multimodal import MultiModalPredictor
+
+    predictor = MultiModalPredictor.load(_PREDICTOR)
+    for split in job["splits"]:
+        _say(f"predicting {split}")
+        found = _probabilities(predictor, _table(folder, split), job["classes"])
+        np.save(folder / f"{split}.npy", found)
+
+
 def main(arguments: list[str]) -> None:
     if arguments == ["version"]:
         print(version("autogluon.multimodal"))
         return
-    folder = Path(arguments[0]).resolve()
-    _fit(folder, json.loads((folder / "job.json").read_text(encoding="utf-8")))
+    verb, folder = arguments[0], Path(arguments[1]).resolve()
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    os.chdir(job["model"])  # what AutoGluon keeps names its parts from here, and may be moved
+    {"fit": _fit, "predict": _predict}[verb](folder, job)
 
 
 if __name__ == "__main__":

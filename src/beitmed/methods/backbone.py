@@ -5,26 +5,32 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from torch.utils.data import Dataset
+from transformers import BaseImageProcessor
 
-from beitmed import tasks
-from beitmed.backbones import adapters, freezing, trained, weights
+from beitmed import model, tasks
+from beitmed.backbones import adapters, compute, freezing, weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.data.pixels import PixelDataset
+from beitmed.methods import epochs
 from beitmed.model import Fit, Row
-from beitmed.runs import record
 from beitmed.runs.folder import Run
 from beitmed.storage import files
-from beitmed.training import trainer
+from beitmed.storage.rows import Rows
+from beitmed.training import prediction, trainer
 from beitmed.trunk_cache import features
-from beitmed.trunk_cache.rows import FeatureDataset
+from beitmed.trunk_cache.rows import FeatureDataset, TrunkRows
 
 log = logging.getLogger(__name__)
+_TOP = "top.safetensors"
 # Two checkpoints for a moment, each with Adam's two moments, the trained layers, and the rest.
 _COPIES_OF_TRAINED, _BYTES_OF_THE_REST = 7, 20_000_000
 
@@ -43,29 +49,54 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
         return task.score(logits, labels, cfg.dataset.positive_label)
 
     def report(row: Row) -> None:
-        record.log_epoch(cfg, row)
+        epochs.tell(row, cfg.train.epochs)
         folder.tick()
 
-    history, logits_of = trainer.fit(
-        network,
-        datasets["train"],
-        datasets["val"],
-        cfg,
-        folder.checkpoints,
-        score,
-        report=report,
-    )
-    # The test split is read here, once, after the last epoch: nothing is chosen by it.
-    logits = {name: logits_of(datasets[name]) for name in ("val", "test")}
-    del logits_of
+    history = trainer.fit(
+        network, datasets["train"], datasets["val"], cfg, folder.checkpoints, score, report,
+    )  # fmt: skip
     # The optimizer and the gradients are of no more use, and three times the trained layers.
     network.zero_grad(set_to_none=True)
     gc.collect()
-    with files.replacing(folder.path / "top.safetensors") as file:
+    # The test split is read here, once, after the last epoch: nothing is chosen by it.
+    logits = {name: prediction.logits(cfg, network, datasets[name]) for name in ("val", "test")}
+    with files.replacing(folder.path / _TOP) as file:
         freezing.save_top(network, file)
     if cfg.export:
         _export(cfg, folder, data)
     return Fit(logits, history, parameters=total, trained_parameters=trained_count)
+
+
+@dataclass(frozen=True)
+class BackboneModel:
+    """A run's network, in eval mode, and the image processor before it."""
+
+    cfg: Config
+    network: FreezableBackbone
+    processor: BaseImageProcessor
+
+    def logits(self, images: np.ndarray | Rows) -> np.ndarray:
+        pixels = PixelDataset(images, np.zeros(len(images), np.int64), self.processor)
+        if not features.cached(self.cfg):
+            return prediction.logits(self.cfg, self.network, pixels)
+        # Rounded as the features that it was trained on, and so the run's own to the bit.
+        rows = FeatureDataset(TrunkRows(self.cfg, self.network, pixels), pixels.labels)
+        return prediction.logits(self.cfg, self.network, rows)
+
+
+def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> BackboneModel:
+    """The model of a finished run: its top layers on the backbone that they were trained on.
+
+    Raises UserError where the backbone's weights are missing or not those that the run was trained
+    on, or where top.safetensors is damaged.
+    """
+    found, processor = weights.load(cfg.backbone, class_names, cfg.seed)
+    network = adapters.build(cfg, found)
+    try:
+        freezing.load_top(network, folder / _TOP)
+    except (OSError, SafetensorError) as e:
+        raise model.unreadable(folder / _TOP, e) from e
+    return BackboneModel(cfg, network.eval().to(compute.device(cfg)), processor)
 
 
 def _prepare(
@@ -75,11 +106,10 @@ def _prepare(
     rows = {"train": indices, "val": None, "test": None}
     cached = features.prepare(cfg, data)
     if cached is not None:
-        rows_of = cached.rows
         return (
             adapters.adapt(cfg, cached.network),
             {
-                name: FeatureDataset(rows_of[name], split.labels, rows[name])
+                name: FeatureDataset(cached.rows[name], split.labels, rows[name])
                 for name, split in data.splits.items()
             },
             cached.description,
@@ -120,9 +150,13 @@ def _begin(
 
 def _export(cfg: Config, folder: Run, data: Data) -> None:
     # Put together anew, since the trunk may have been released: a saved top must do for that.
-    network, processor = trained.load(cfg, folder.path / "top.safetensors", data.class_names)
+    exported = load(cfg, folder.path, data.class_names)
+    network = exported.network.cpu()
     files.require_space(folder.path, 4 * network.count()[1])
     adapters.merge(network)
     network.model.config.problem_type = tasks.of(cfg.dataset.task).problem_type
-    network.model.save_pretrained(folder.path / "huggingface")
-    processor.save_pretrained(folder.path / "huggingface")
+    target = folder.path / "huggingface"
+    network.model.save_pretrained(target)
+    exported.processor.save_pretrained(target)
+    for file in target.iterdir():
+        files.share(file)

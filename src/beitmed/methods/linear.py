@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.special import log_expit, log_softmax
@@ -12,99 +13,136 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from beitmed import model
 from beitmed.config import Config
-from beitmed.config.method import FeaturesLogisticMethod, LogisticMethod
+from beitmed.config.method import LogisticMethod
 from beitmed.data import Data
-from beitmed.methods import arrays, pooled, selection
+from beitmed.methods import feature_rows, pixel_rows, selection
 from beitmed.model import Fit
 from beitmed.runs.folder import Run
+from beitmed.storage.rows import Rows
 
 
-def on_pixels(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
-    """Pixels, each standardised by the training images, then `_fit`."""
-    return _fit(cfg, data, arrays.pixels(data, indices), data.train.labels[indices], {})
+@dataclass(frozen=True)
+class Linear:
+    """Logits from rows that are standardised by the training images.
+
+    mean, scale: float64 [features]. coefficients, intercepts: float64 [decisions, features] and
+    [decisions]. known: int64, the classes that had training images, of which each image has one;
+    empty where an image has several labels, each with a decision of its own.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    coefficients: np.ndarray
+    intercepts: np.ndarray
+    known: np.ndarray
+
+    def standardise(self, rows: np.ndarray) -> np.ndarray:
+        # float64: the solver's last digits do not depend on the machine's float32 then.
+        return (rows.astype(np.float64) - self.mean) / self.scale
+
+    def scores(self, standard: np.ndarray, classes: int) -> np.ndarray:
+        """Standardised rows -> logits, float64 [n, classes]."""
+        decisions = standard @ self.coefficients.T + self.intercepts
+        return log_probabilities(decisions, classes, self.known) if len(self.known) else decisions
 
 
-def on_features(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
-    """The frozen backbone's pooled features, standardised by the training images, then `_fit`."""
-    found = pooled.features(cfg, data, indices)
-    return _fit(cfg, data, found.rows, data.train.labels[indices], found.description)
+@dataclass(frozen=True)
+class LinearModel:
+    """Logistic regression that is asked for images."""
+
+    linear: Linear
+    read: Callable[[np.ndarray | Rows], np.ndarray]
+    classes: int
+
+    def logits(self, images: np.ndarray | Rows) -> np.ndarray:
+        return self.linear.scores(self.linear.standardise(self.read(images)), self.classes)
 
 
-def _fit(
-    cfg: Config,
-    data: Data,
-    rows: Mapping[str, np.ndarray],
-    labels: np.ndarray,
-    description: Mapping[str, Any],
-) -> Fit:
+def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """L2-penalised, by L-BFGS; multinomial for more than two classes, also where they are ordered.
 
-    Of several labels each has a model of its own, all with the same C. Features are float64 here:
-    the solver's last digits do not depend on the machine's float32 then.
+    Of several labels each has a model of its own, all with the same C.
     """
-    method = cfg.method
-    assert isinstance(method, LogisticMethod | FeaturesLogisticMethod)
+    method, classes = cfg.method, len(data.class_names)
+    assert isinstance(method, LogisticMethod)
+    if cfg.reads_backbone:
+        found = feature_rows.of_splits(cfg, data, indices)
+        rows, description = found.rows, found.description
+    else:
+        rows, description = pixel_rows.of_splits(data, indices), {}
+    labels = data.train.labels[indices]
     scaler = StandardScaler().fit(rows["train"].astype(np.float64))
-    standard = {k: scaler.transform(r.astype(np.float64)) for k, r in rows.items()}
-    fits: dict[float, list[LogisticRegression | float]] = {}
+    unfitted = Linear(scaler.mean_, scaler.scale_, *(np.empty(0),) * 3)
+    standard = {name: unfitted.standardise(of_split) for name, of_split in rows.items()}
+    fits: dict[float, tuple[Linear, bool]] = {}
 
     def logits(c: float, split: str) -> np.ndarray:
         if c not in fits:
-            columns = labels.T if labels.ndim == 2 else [labels]
-            fits[c] = [_model(standard["train"], column, c, method.max_iter) for column in columns]
-        scores = [_decision(model, standard[split]) for model in fits[c]]
-        if labels.ndim == 2:
-            return np.column_stack(scores)
-        known = np.unique(labels)
-        return log_probabilities(scores[0], len(data.class_names), known)
+            fits[c] = _fit(unfitted, standard["train"], labels, c, method.max_iter)
+        return fits[c][0].scores(standard[split], classes)
 
     chosen, tried = selection.choose(cfg, data, "C", method.C, lambda c: logits(c, "val"))
-    models = [m for m in fits[chosen] if isinstance(m, LogisticRegression)]
+    linear, converged = fits[chosen]
     return Fit(
         {name: logits(chosen, name) for name in ("val", "test")},
-        description={
-            **description, **tried,
-            "converged": all(m.n_iter_.max() < method.max_iter for m in models),
-        },
-        tensors={
-            "mean": scaler.mean_, "scale": scaler.scale_,
-            "coefficients": np.concatenate([m.coef_ for m in models]),
-            "intercepts": np.concatenate([m.intercept_ for m in models]),
-        },
+        description={**description, **tried, "converged": converged},
+        tensors=vars(linear),
+    )
+
+
+def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> LinearModel:
+    """The model of a finished run."""
+    on_features = cfg.reads_backbone
+    read = feature_rows.of_run(cfg, folder, class_names) if on_features else pixel_rows.of_images
+    return LinearModel(Linear(**model.read_tensors(folder)), read, len(class_names))
+
+
+def _fit(
+    unfitted: Linear, rows: np.ndarray, labels: np.ndarray, c: float, max_iter: int
+) -> tuple[Linear, bool]:
+    """A model of standardised rows, and whether the solver has converged."""
+    columns = labels.T if labels.ndim == 2 else [labels]
+    fitted = [_decisions(rows, column, c, max_iter) for column in columns]
+    coefficients, intercepts, converged = zip(*fitted, strict=True)
+    known = np.unique(labels) if labels.ndim == 1 else np.empty(0, np.int64)
+    linear = Linear(
+        unfitted.mean, unfitted.scale, np.concatenate(coefficients), np.concatenate(intercepts),
+        known,
     )  # fmt: skip
+    return linear, all(converged)
 
 
-def _model(
+def _decisions(
     rows: np.ndarray, labels: np.ndarray, c: float, max_iter: int
-) -> LogisticRegression | float:
-    """A model of one column of labels; where all are the same, log odds as after n + 1 images."""
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Coefficients and intercepts of one column of labels, and whether the solver converged.
+
+    Where all are the same: log odds as after n + 1 images.
+    """
     if labels.min() == labels.max():
-        return float(np.log(2 * len(labels) + 1) * (1 if labels[0] else -1))
+        odds = np.log(2 * len(labels) + 1) * (1 if labels[0] else -1)
+        return np.zeros((1, rows.shape[1])), np.array([odds]), True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # recorded as `converged`
-        return LogisticRegression(C=c, max_iter=max_iter).fit(rows, labels)
+        found = LogisticRegression(C=c, max_iter=max_iter).fit(rows, labels)
+    return np.ascontiguousarray(found.coef_), found.intercept_, found.n_iter_.max() < max_iter
 
 
-def _decision(model: LogisticRegression | float, rows: np.ndarray) -> np.ndarray:
-    if isinstance(model, LogisticRegression):
-        return model.decision_function(rows)
-    return np.full(len(rows), model)
+def log_probabilities(decisions: np.ndarray, classes: int, known: np.ndarray) -> np.ndarray:
+    """Decisions of scikit-learn's classifiers -> log probabilities, float64 [n, classes].
 
-
-def log_probabilities(decision: np.ndarray, classes: int, known: np.ndarray) -> np.ndarray:
-    """Scores of scikit-learn's classifiers -> log probabilities, float64 [n, classes].
-
-    decision: log odds of the second class [n], or [n, known classes] of the multinomial model.
+    decisions: log odds of the second class [n, 1], or [n, known classes] of the multinomial model.
     Not the log of probabilities: those round to 0 or 1 where scores still differ.
     """
-    if decision.ndim == 1:
-        known_log = np.column_stack([log_expit(-decision), log_expit(decision)])
+    if decisions.shape[1] == 1:
+        known_log = np.column_stack([log_expit(-decisions[:, 0]), log_expit(decisions[:, 0])])
     else:
-        known_log = log_softmax(decision, axis=1)
+        known_log = log_softmax(decisions, axis=1)
     if len(known) == classes:
         return known_log
     # A class that no training image has: less likely than every other, and finite.
-    result = np.full((len(decision), classes), known_log.min() - 1.0)
+    result = np.full((len(decisions), classes), known_log.min() - 1.0)
     result[:, known] = known_log
     return result

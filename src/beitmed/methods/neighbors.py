@@ -2,23 +2,64 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from beitmed import model
 from beitmed.config import Config
 from beitmed.config.method import KnnMethod
 from beitmed.data import Data
-from beitmed.methods import pooled, selection
+from beitmed.methods import feature_rows, selection
 from beitmed.model import Fit
 from beitmed.runs.folder import Run
+from beitmed.storage.rows import Rows
 
-log = logging.getLogger(__name__)
+
+class Neighbors:
+    """The training images by cosine distance of features standardised by them.
+
+    mean, scale: float64 [features]. features: float32 [n, features], not standardised. labels:
+    int64 [n], or [n, labels]. asked: how many neighbours are looked for, of which more may be
+    counted; another number would sort equal distances otherwise.
+    """
+
+    def __init__(
+        self, features: np.ndarray, labels: np.ndarray, mean: np.ndarray, scale: np.ndarray,
+        asked: int,
+    ) -> None:  # fmt: skip
+        self.labels, self.mean, self.scale = labels, mean, scale
+        self.index = NearestNeighbors(n_neighbors=asked, metric="cosine", algorithm="brute")
+        self.index.fit(self._standardise(features))
+
+    def nearest(self, features: np.ndarray) -> np.ndarray:
+        """Labels of the nearest training images, nearest first: int64 [n, asked(, labels)]."""
+        rows = self.index.kneighbors(self._standardise(features), return_distance=False)
+        return self.labels[rows]
+
+    def _standardise(self, features: np.ndarray) -> np.ndarray:
+        return ((features - self.mean) / self.scale).astype(np.float32)
 
 
-def on_features(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
+@dataclass(frozen=True)
+class NeighborsModel:
+    """Votes of the `k` nearest training images, for images."""
+
+    neighbors: Neighbors
+    read: Callable[[np.ndarray | Rows], np.ndarray]
+    k: int
+    classes: int
+
+    def logits(self, images: np.ndarray | Rows) -> np.ndarray:
+        nearest = self.neighbors.nearest(self.read(images))
+        return from_neighbors(nearest[:, : self.k], self.classes)
+
+
+def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """Cosine distance of features standardised by the training images; every neighbour counts 1.
 
     With Laplace's smoothing, as a share of 0 or 1 has no finite logit: of k neighbours n_c are of
@@ -26,24 +67,34 @@ def on_features(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fi
     classes. That changes neither a ranking nor an argmax (of equals the first class).
     """
     assert isinstance(cfg.method, KnnMethod)
-    found = pooled.features(cfg, data, indices)
+    found = feature_rows.of_splits(cfg, data, indices)
     labels, n = data.train.labels[indices], len(indices)
     ks = [k for k in cfg.method.k if k <= n] or [n]
     scaler = StandardScaler().fit(found.rows["train"])
-    index = NearestNeighbors(n_neighbors=max(ks), metric="cosine", algorithm="brute")
-    index.fit(scaler.transform(found.rows["train"]))
-    nearest = {
-        name: index.kneighbors(scaler.transform(found.rows[name]), return_distance=False)
-        for name in ("val", "test")
-    }
+    kept = {
+        "features": found.rows["train"], "labels": labels,
+        "mean": scaler.mean_, "scale": scaler.scale_,
+    }  # fmt: skip
+    neighbors = Neighbors(**kept, asked=max(ks))
+    nearest = {name: neighbors.nearest(found.rows[name]) for name in ("val", "test")}
 
     def logits(k: int, split: str) -> np.ndarray:
-        return from_neighbors(labels[nearest[split][:, :k]], len(data.class_names))
+        return from_neighbors(nearest[split][:, :k], len(data.class_names))
 
     k, tried = selection.choose(cfg, data, "k", ks, lambda k: logits(k, "val"))
     return Fit(
-        {name: logits(k, name) for name in nearest}, description={**found.description, **tried}
+        {name: logits(k, name) for name in nearest},
+        description={**found.description, **tried, "asked": max(ks)},
+        tensors=kept,
     )
+
+
+def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> NeighborsModel:
+    """The model of a finished run."""
+    said = model.read_description(folder)
+    neighbors = Neighbors(**model.read_tensors(folder), asked=said["asked"])
+    reader = feature_rows.of_run(cfg, folder, class_names)
+    return NeighborsModel(neighbors, reader, said["k"], len(class_names))
 
 
 def from_neighbors(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -9,55 +9,35 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from beitmed import tasks
 from beitmed.backbones import compute
 from beitmed.config import Config
 from beitmed.config.method import ResNetMethod
-from beitmed.data import Data, Split
+from beitmed.data import Data
 from beitmed.errors import UserError
-from beitmed.methods import resnet
-from beitmed.model import Fit, Row
-from beitmed.runs.folder import Run
+from beitmed.methods import epochs, resnet_network
+from beitmed.methods.resnet_network import ResNet
+from beitmed.model import Row
 from beitmed.storage import files
 
 log = logging.getLogger(__name__)
-_COPIES = 5  # a checkpoint: weights, the best epoch's, Adam's two moments; and the final file
 
 
-def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
-    """Train all epochs, going on from a checkpoint if there is one; scores are the best epoch's.
+class Training:
+    """A ResNet with what trains it, an epoch at a time; can be saved between two epochs."""
 
-    Images in 0 to 1 are normalised by mean 0.5 and standard deviation 0.5, grey ones in one
-    channel; nothing is augmented. Raises UserError at a loss that is not finite.
-    """
-    training = _Training(cfg, data, indices)
-    count = sum(p.numel() for p in training.network.parameters())
-    files.require_space(folder.path, _COPIES * 4 * count)
-    log.info("%s: training all %s parameters.", cfg.method.name, f"{count:,}")
-    training.resume(folder.checkpoints / _CHECKPOINT)
-    while training.epoch < training.method.epochs:
-        training.next_epoch()
-        training.save(folder.checkpoints / _CHECKPOINT)
-    return training.fitted(count)
-
-
-_CHECKPOINT = "epoch.pt"
-
-
-class _Training:
     def __init__(self, cfg: Config, data: Data, indices: np.ndarray) -> None:
         assert isinstance(cfg.method, ResNetMethod)
         self.cfg, self.method, self.data, self.indices = cfg, cfg.method, data, indices
         self.task = tasks.of(cfg.dataset.task)
-        self.device = compute.device(cfg)
         torch.manual_seed(cfg.seed)
         shape = data.train.images.shape
         channels = shape[3] if len(shape) == 4 else 1
-        self.network = resnet.build(cfg.method.name, cfg.size, channels, len(data.class_names))
-        self.network.to(self.device)
+        network = resnet_network.build(cfg.method.name, cfg.size, channels, len(data.class_names))
+        self.network = network.to(compute.device(cfg))
+        self.model = ResNet(cfg, self.network, cfg.method.batch_size)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=cfg.method.learning_rate)
         self.schedule = torch.optim.lr_scheduler.MultiStepLR(
             self.optimizer,
@@ -77,9 +57,10 @@ class _Training:
         self.network.train()
         starts = range(0, len(order), size)
         for start in tqdm(starts, desc=f"epoch {self.epoch + 1}", leave=False, disable=None):
-            pixels, labels = self._batch(self.data.train, order[start : start + size])
+            rows = order[start : start + size]
+            pixels = self.model.pixels(self.data.train.images[rows])
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self.task.loss(self._scores(pixels), labels)
+            loss = self._loss(self.model.scores(pixels), self.data.train.labels[rows])
             if not torch.isfinite(loss):
                 raise UserError(
                     f"method: the loss is {loss.item()} in epoch {self.epoch + 1}. Try a smaller "
@@ -87,55 +68,33 @@ class _Training:
                 )
             loss.backward()
             self.optimizer.step()
-            total += float(loss.detach()) * len(labels)
+            total += float(loss.detach()) * len(rows)
         self.schedule.step()
         self.epoch += 1
         self._evaluate(rate, total / len(order), len(starts))
 
-    def _score(self, logits: np.ndarray, split: Split) -> dict[str, float | None]:
-        return self.task.score(logits, split.labels, self.cfg.dataset.positive_label)
-
     def _evaluate(self, rate: float, train_loss: float, steps: int) -> None:
-        logits, val_loss = self._logits(self.data.val)
-        scores = self._score(logits, self.data.val)
+        logits, labels = self.model.logits(self.data.val.images), self.data.val.labels
+        val_loss = self._loss(torch.from_numpy(logits), labels)
+        scores = self.score(logits, labels)
         self.history.append({
             "epoch": self.epoch, "step": self.epoch * steps, "learning_rate": rate,
-            "train_loss": train_loss, "val_loss": val_loss,
+            "train_loss": train_loss, "val_loss": float(val_loss),
             **{f"val_{k}": float("nan") if v is None else v for k, v in scores.items()},
         })  # fmt: skip
-        log.info(
-            "epoch %d of %d: train loss %.4f; validation loss %.4f, AUC %s, accuracy %.3f",
-            self.epoch, self.method.epochs, train_loss, val_loss,
-            "undefined" if scores["auc"] is None else f"{scores['auc']:.3f}", scores["accuracy"],
-        )  # fmt: skip
+        epochs.tell(self.history[-1], self.method.epochs)
         # The first of equals, as in the benchmark's code; the last epoch where no AUC is defined.
-        if best_epoch(self.history) == self.epoch:
+        if epochs.best(self.history) == self.epoch:
             self.best_epoch = self.epoch
             self.best_state = {k: v.cpu().clone() for k, v in self.network.state_dict().items()}
 
-    @torch.inference_mode()
-    def _logits(self, split: Split) -> tuple[np.ndarray, float]:
-        """Logits float64 [n, classes] and the mean loss."""
-        self.network.eval()
-        parts, total = [], 0.0
-        for start in range(0, len(split.labels), self.method.batch_size):
-            rows = np.arange(start, min(start + self.method.batch_size, len(split.labels)))
-            pixels, labels = self._batch(split, rows)
-            logits = self._scores(pixels)
-            total += float(self.task.loss(logits, labels)) * len(rows)
-            parts.append(logits.cpu().numpy().astype(np.float64))
-        return np.concatenate(parts), total / len(split.labels)
+    def score(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+        """AUC and accuracy of logits, as `Task.score`."""
+        return self.task.score(logits, labels, self.cfg.dataset.positive_label)
 
-    def _scores(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Logits float32 [n, classes]; the loss is always of these, so bf16 needs no scaling."""
-        with compute.autocast(self.cfg, self.device):
-            return self.network(pixels).float()
-
-    def _batch(self, split: Split, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        images = torch.from_numpy(np.ascontiguousarray(split.images[rows])).to(self.device)
-        pixels = images.unsqueeze(1) if images.dim() == 3 else images.permute(0, 3, 1, 2)
-        labels = torch.from_numpy(split.labels[rows]).to(self.device)
-        return (pixels.float() / 255 - 0.5) / 0.5, labels.float() if labels.dim() == 2 else labels
+    def _loss(self, scores: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
+        target = torch.from_numpy(labels).to(scores.device)
+        return self.task.loss(scores, target.to(scores.dtype) if labels.ndim == 2 else target)
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
@@ -165,33 +124,3 @@ class _Training:
         self.epoch, self.history = state["epoch"], state["history"]
         self.best_epoch, self.best_state = state["best_epoch"], state["best_state"]
         log.info("going on after epoch %d of %d.", self.epoch, self.method.epochs)
-
-    def fitted(self, count: int) -> Fit:
-        last, _ = self._logits(self.data.test)
-        self.network.load_state_dict(self.best_state)
-        return Fit(
-            {name: self._logits(self.data.splits[name])[0] for name in ("val", "test")},
-            self.history,
-            {
-                "weights": "random",
-                "best_epoch": self.best_epoch,
-                "best_epoch_by": "validation AUC, the first of equals",
-                # An early version of the benchmark's code kept a reference to the best network
-                # instead of a copy, and so tested the last epoch. Shown, and chosen by nobody.
-                "last_epoch_test": self._score(last, self.data.test),
-                "images": "mean 0.5, standard deviation 0.5",
-                "stem": "3x3, stride 1" if not isinstance(self.network.maxpool, nn.MaxPool2d)
-                else "7x7, stride 2, max pooling",
-            },
-            parameters=count,
-            trained_parameters=count,
-            tensors={k: v.numpy() for k, v in self.best_state.items()},
-        )  # fmt: skip
-
-
-def best_epoch(history: list[Row]) -> int:
-    """The epoch of the highest validation AUC, the first of equals; the last if none is defined."""
-    defined = [row for row in history if not np.isnan(row["val_auc"])]
-    if not defined:
-        return int(history[-1]["epoch"])
-    return int(max(defined, key=lambda row: row["val_auc"])["epoch"])

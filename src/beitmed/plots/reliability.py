@@ -37,7 +37,7 @@ def reliability_bins(y: Bools, score: Floats, bins: int) -> dict[str, Floats]:
     """Return count, mean prediction, observed share and its Wilson limits, each [bins].
 
     y and score as in `roc.RocCurve`. Bins are of equal width and closed below, as in
-    `binary.ece`; in an empty one all but the count is NaN.
+    `measures.ece`; in an empty one all but the count is NaN.
     """
     p = expit(score)
     member = np.minimum((p * bins).astype(int), bins - 1)

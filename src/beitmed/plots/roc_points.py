@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from beitmed.statistics.intervals import Bools, Floats, wilson
-from beitmed.tasks.binary import binary_labels, finite_scores
+from beitmed.tasks.two_classes import binary_labels, finite_scores
 
 
 def roc_points(labels: ArrayLike, score: ArrayLike) -> tuple[Floats, Floats, Floats]:

@@ -214,6 +214,11 @@ def rows_left_out(table: Table) -> str | None:
     return f"The first {shown} of {all_rows} rows; all are in tables/{table.id}.csv."
 
 
+def in_sentence(label: str) -> str:
+    """A heading as it stands within a sentence: `accuracy`, but `AUC` and `F1`."""
+    return label[:1].lower() + label[1:] if label[1:2].islower() else label
+
+
 def p_value(p: float) -> str:
     """A p-value as it is printed: three digits after the point, never `0.000`."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"

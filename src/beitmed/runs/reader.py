@@ -22,7 +22,7 @@ from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.intervals import Bools, Floats
 from beitmed.tasks import Task
-from beitmed.tasks.binary import margin
+from beitmed.tasks.two_classes import margin
 
 FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does not know
 CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"

@@ -76,16 +76,6 @@ def _write_files(folder: Run, data: Data) -> None:
         )
 
 
-def log_epoch(cfg: Config, row: dict[str, float | int]) -> None:
-    """Tell how an epoch went, as one sentence."""
-    auc = "undefined" if np.isnan(row["val_auc"]) else f"{row['val_auc']:.3f}"
-    log.info(
-        "epoch %g of %d: train loss %.4f; validation loss %.4f, AUC %s, accuracy %.3f",
-        row["epoch"], cfg.train.epochs, row["train_loss"], row["val_loss"], auc,
-        row["val_accuracy"],
-    )  # fmt: skip
-
-
 def finish(folder: Run, data: Data, fit: Fit) -> None:
     """Write what came out of training; `predictions.csv` last, which marks it as over."""
     folder.write_csv(
@@ -94,7 +84,7 @@ def finish(folder: Run, data: Data, fit: Fit) -> None:
     if fit.description is not None:
         folder.write_json("model.json", _model(fit))
     if fit.tensors:
-        tensors = {name: np.ascontiguousarray(t) for name, t in fit.tensors.items()}
+        tensors = {name: np.asarray(t, order="C") for name, t in fit.tensors.items()}
         content = safetensors.numpy.save(tensors)
         files.require_space(folder.path, len(content))
         files.write_atomic(folder.path / "model.safetensors", content)

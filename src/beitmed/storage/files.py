@@ -19,9 +19,18 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as f:
             os.fsync(f.fileno())
+        share(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def share(path: Path) -> None:
+    """Give a file the permissions that the user's umask grants; some libraries write mode 600."""
+    example = path.with_name(f".{path.name}.{os.getpid()}.mode")
+    example.touch()
+    path.chmod(example.stat().st_mode & 0o777)
+    example.unlink()
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -16,12 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from beitmed.config import CacheConfig
-from beitmed.errors import UserError
+from beitmed.storage import space
 from beitmed.storage.rows import Rows
 from beitmed.storage.store import Store, key_of
 
 _AT_ONCE = 1 << 22  # bytes that are unpacked, or checked, at a time
-_KEEP_FREE = 2_000_000_000  # bytes of the disk that a cache leaves to others
 log = logging.getLogger(__name__)
 
 
@@ -48,31 +47,17 @@ def header(archive: zipfile.ZipFile, name: str) -> Header:
 
 def require_space(cache: CacheConfig, path: Path, found: dict[str, Header], md5: str) -> None:
     """Raise UserError if what is still to be unpacked of these arrays does not fit the cache."""
-    store = Store(Path(cache.root).expanduser())
+    store = Store(cache.root)
     with zipfile.ZipFile(path) as archive:
         needed = sum(
             archive.getinfo(f"{name}.npy").file_size
             for name in found
             if not _stored(archive, name) and not store.has(_key(md5, name))
         )
-    if not needed:
-        return
-    used = sum(entry.size for entry in store.entries())
-    folder = next(p for p in (store.root, *store.root.parents) if p.exists())
-    free = shutil.disk_usage(folder).free
-    what = f"{path}: its images are compressed, and {needed / 1e9:.2f} GB when they are unpacked"
-    if used + needed > cache.limit_gb * 1e9:
-        raise UserError(
-            f"{what}, which does not fit beside the {used / 1e9:.2f} GB that are in {store.root}: "
-            f"cache.limit_gb is {cache.limit_gb:g}. Give more, or prune what is there: `python -m "
-            "beitmed.features` shows it."
-        )
-    if needed + _KEEP_FREE > free:
-        raise UserError(
-            f"{what}, which would leave less than 2 GB of the {free / 1e9:.2f} GB that are free "
-            f"at {store.root}. Set cache.root=... to a larger disk, or use a smaller size."
-        )
-    log.info("%s: unpacking %.2f GB into %s, once.", path.name, needed / 1e9, store.root)
+    what = f"{path}: its images are compressed, and unpacked they"
+    space.reserve(cache, needed, what, "use a smaller size")
+    if needed:
+        log.info("%s: unpacking %.2f GB into %s, once.", path.name, needed / 1e9, store.root)
 
 
 def rows(path: Path, name: str, found: Header, cache: CacheConfig, md5: str) -> Rows:
@@ -87,7 +72,7 @@ def rows(path: Path, name: str, found: Header, cache: CacheConfig, md5: str) -> 
                 while member.read(_AT_ONCE):  # compares the checksum at the end
                     pass
             return Rows(path, found.shape, found.dtype, _start(archive, name) + found.length)
-        store, key = Store(Path(cache.root).expanduser()), _key(md5, name)
+        store, key = Store(cache.root), _key(md5, name)
         with store.lock(key):
             entry = store.find(key)
             if entry is None:

@@ -216,6 +216,13 @@ class Multilabel(Task):
     def members(self, labels: Labels, classes: int) -> Bools:
         return labels.astype(bool)
 
+    def strata(self, labels: Labels) -> Labels:
+        """An image's rarest label, or that it has none; what fewer than two have is one stratum."""
+        rarity = np.where(labels == 1, labels.sum(axis=0), len(labels) + 1)
+        strata = np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])
+        single = np.bincount(strata)[strata] < 2
+        return np.where(single, np.bincount(strata).argmax(), strata)
+
     def called(self, logits: Floats) -> Labels:
         """The labels whose probability is above one half."""
         return (logits > 0).astype(np.int64)

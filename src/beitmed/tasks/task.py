@@ -98,6 +98,10 @@ class Task(ABC):
         result: Bools = labels[:, None] == np.arange(classes)
         return result
 
+    def strata(self, labels: Labels) -> Labels:
+        """What is to be shared out evenly among splits: the class of each image, int [n]."""
+        return labels
+
     # --- Predictions
 
     def called(self, logits: Floats) -> Labels:
@@ -114,9 +118,11 @@ class Task(ABC):
     def log_odds(self, logits: Floats) -> Floats:
         """The log odds of each class against all others, or of each label, [n, classes]."""
 
-    @abstractmethod
     def loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The mean loss that a network is trained by."""
+        """The mean loss that a network is trained by: cross entropy, labels int [n]."""
+        from torch.nn import functional
+
+        return functional.cross_entropy(logits, labels)
 
     # --- Evaluation
 
@@ -168,10 +174,3 @@ class Task(ABC):
     @abstractmethod
     def whose(self, class_names: Sequence[str], positive: int | None) -> str:
         """Which class, or what of all classes, the headlines belong to."""
-
-
-def cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross entropy of logits [n, classes] and labels int [n]."""
-    from torch.nn import functional
-
-    return functional.cross_entropy(logits, labels)

@@ -6,6 +6,7 @@ that the result depends on is set here, since defaults differ between versions o
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -31,22 +32,34 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.errors import UserError
 
-_IMAGES_AT_ONCE_ON_A_CPU = 8
+_NUMBERS_AT_ONCE_ON_A_CPU = 8 * 197 * 1024  # tokens of eight images of BEiT-large
 _COMPLETE = "complete"  # a file in a checkpoint that says that all others were written
 Row = dict[str, float | int]
 
 
-def chunks(batch: Mapping[str, Any], device: str) -> Iterator[tuple[float, dict[str, Any]]]:
+def chunks(
+    batch: Mapping[str, Any], network: FreezableBackbone
+) -> Iterator[tuple[float, dict[str, Any]]]:
     """Parts of a batch and their share of it, to be passed one after the other.
 
     On a CPU what a few images need stays near the processor, and a batch's activations never exist
-    at the same time; the sum of the parts' gradients is the batch's. A GPU gets the batch whole.
+    at the same time; the sum of the parts' gradients is the batch's. How many are passed at once is
+    decided by the network's geometry alone: as many, a power of two, as have about the tokens of
+    eight images of BEiT-large. A GPU gets the batch whole.
     """
-    n = len(batch["labels"])
-    size = _IMAGES_AT_ONCE_ON_A_CPU if device == "cpu" else n
+    n = size = len(batch["labels"])
+    if next(network.parameters()).device.type == "cpu":
+        size = 1 << max(0, int(math.log2(_NUMBERS_AT_ONCE_ON_A_CPU / _numbers(batch, network))))
     for start in range(0, n, size):
         part = {name: values[start : start + size] for name, values in batch.items()}
         yield len(part["labels"]) / n, part
+
+
+def _numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
+    """How many numbers the layers pass on for one image of a batch."""
+    if "features" in batch:
+        return batch["features"][0].numel()
+    return network.tokens(batch["pixel_values"].shape[-1]) * network.model.config.hidden_size
 
 
 class _Trainer(Trainer):
@@ -62,7 +75,7 @@ class _Trainer(Trainer):
             loss = super().training_step(model, inputs, num_items_in_batch)
         else:
             loss = torch.zeros((), device=self.args.device)
-            for share, part in chunks(inputs, self.args.device.type):
+            for share, part in chunks(inputs, self.model):
                 self._share = share
                 loss += super().training_step(model, part, num_items_in_batch)
             self._share = 1.0
@@ -82,7 +95,7 @@ class _Trainer(Trainer):
             return super().prediction_step(model, inputs, *args, **kwargs)
         parts: list[tuple[float, Any]] = [
             (share, super(_Trainer, self).prediction_step(model, part, *args, **kwargs))
-            for share, part in chunks(inputs, self.args.device.type)
+            for share, part in chunks(inputs, self.model)
         ]
         loss = sum(share * part_loss for share, (part_loss, _, _) in parts)
         logits, labels = (torch.cat([part[i] for _, part in parts]) for i in (1, 2))
@@ -167,37 +180,22 @@ def fit(
     checkpoints: Path,
     score: Callable[[np.ndarray, np.ndarray], dict[str, float | None]],
     report: Callable[[Row], None],
-) -> tuple[list[Row], Callable[[Dataset], np.ndarray]]:
+) -> list[Row]:
     """Train to the last epoch, going on from a checkpoint if there is one.
 
     score: (logits float64 [n, classes], labels [n]) of the validation split -> numbers by name.
     report: called with each epoch's row of the history.
-    Returns the history, one row an epoch, and a function from a dataset to its logits, float64
-    [n, classes]. Raises UserError at the first loss that is not finite.
+    Returns the history, one row an epoch. Raises UserError at the first loss that is not finite.
     """
-    latest: dict[int, np.ndarray] = {}  # validation logits, by the epoch's last step
-
-    def score_and_keep(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        latest[trainer.state.global_step] = logits
-        return score(logits, labels)
-
-    trainer = build(network, train, val, cfg, checkpoints, score_and_keep)
+    trainer = build(network, train, val, cfg, checkpoints, score)
     trainer.add_callback(_EpochReport(report))
     trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
-
-    def logits(dataset: Dataset) -> np.ndarray:
-        # The last epoch was evaluated already, unless a process that was killed had done that.
-        if dataset is val and trainer.state.global_step in latest:
-            return latest[trainer.state.global_step]
-        return np.asarray(trainer.predict(dataset).predictions, dtype=np.float64)
-
-    return history(trainer.state), logits
+    return history(trainer.state)
 
 
 def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
+    compute.check(cfg)
     use_cpu = compute.device(cfg).type == "cpu"
-    if cfg.precision == "fp16" and use_cpu:
-        raise UserError("precision: found fp16, which needs a GPU; use fp32 or bf16 on a CPU.")
     t = cfg.train
     return TrainingArguments(
         output_dir=str(checkpoints),

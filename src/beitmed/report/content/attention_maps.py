@@ -14,7 +14,7 @@ from beitmed.explain import explanation
 from beitmed.explain.explanation import Choice
 from beitmed.plots import attention_maps
 from beitmed.plots.page import write_both
-from beitmed.report.content.variants import TestSet, method
+from beitmed.report.content.variants import TestSet
 from beitmed.report.document import Figure, Section
 from beitmed.runs import reader
 
@@ -28,7 +28,7 @@ def section(test_set: TestSet, folder: Path, data_root: str | None) -> Section:
     """
     stem = folder / f"attention-{test_set.id}"
     # A baseline has no attention, so the first variant that may have some.
-    trained = [v for v in test_set.variants if method(v.first) == "backbone"]
+    trained = [v for v in test_set.variants if v.first.config.trains_backbone]
     variant = [*trained, *test_set.variants][0]
     run = variant.first.path
     title = f"{test_set.name}: self-attention of {variant.name}, first seed"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from beitmed.report.content.variants import method
-from beitmed.runs.finished import FinishedRun
+from beitmed.runs.reader import FinishedRun
 
 #: Baselines that were published, by method: the names there, and the protocol of their figures.
 _BASELINES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -23,41 +22,43 @@ _STAND_INS = {
 
 def has_counterpart(run: FinishedRun) -> bool:
     """Whether a run's method is one of which figures were published."""
-    return method(run) in _BASELINES
+    return run.config.method.name in _BASELINES
 
 
 def is_counterpart(row: Mapping[str, str], run: FinishedRun) -> bool:
     """Whether a published row is of a run's method and size."""
-    titles, _ = _BASELINES.get(method(run), ((), {}))
-    return row["method"] in titles and int(row["size"]) == run.metrics["size"]
+    titles, _ = _BASELINES.get(run.config.method.name, ((), {}))
+    return row["method"] in titles and int(row["size"]) == run.config.size
 
 
 def same_method(one: FinishedRun, other: FinishedRun) -> bool:
     """Whether two runs are of one method and size."""
-    return method(one) == method(other) and one.metrics["size"] == other.metrics["size"]
+    a, b = one.config, other.config
+    return a.method.name == b.method.name and a.size == b.size
 
 
 def departures(run: FinishedRun) -> list[str]:
     """In what a run of a published baseline's method is not that protocol; [] for other methods."""
-    name = method(run)
+    cfg, name = run.config, run.config.method.name
     if name not in _BASELINES:
         return []
-    own = run.config.get("method", {})
+    own = cfg.method.model_dump()
     said = [
-        f"method.{key}={own.get(key)} (published: {value})"
+        f"method.{key}={own[key]} (published: {value})"
         for key, value in _BASELINES[name][1].items()
-        if own.get(key) != value
+        if own[key] != value
     ]
     if name in _STAND_INS:
-        said.append(_STAND_INS[name].format(own.get("time_budget_s")))
-    elif run.metrics["size"] != 28:
-        said.append("images of this size (published: 28 px enlarged to 224)")
-    if name not in _STAND_INS and (precision := run.config.get("precision", "fp32")) != "fp32":
-        said.append(f"precision={precision} (published: fp32)")
-    if run.metrics["balanced"]:
+        said.append(_STAND_INS[name].format(own["time_budget_s"]))
+    else:
+        if cfg.size != 28:
+            said.append("images of this size (published: 28 px enlarged to 224)")
+        if cfg.precision != "fp32":
+            said.append(f"precision={cfg.precision} (published: fp32)")
+    if cfg.balanced:
         said.append("balanced=True (published: all images)")
-    if run.config.get("data", {}).get("limit") is not None:
-        said.append(f"data.limit={run.config['data']['limit']}")
-    if not run.data.get("official"):
+    if cfg.data.limit is not None:
+        said.append(f"data.limit={cfg.data.limit}")
+    if not run.data["official"]:
         said.append("data file not the official one")
     return said

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from beitmed.report.content import published
 from beitmed.report.content.evidence import LEVEL, Evidence, Pair, interval
-from beitmed.report.document import p_value, text
+from beitmed.report.document import in_sentence, p_value, text
 from beitmed.statistics import comparisons
-from beitmed.statistics.comparisons import Difference
 from beitmed.statistics.seeds import Summary
 
 _NAMED = 10  # pairs that a sentence names one by one
@@ -28,35 +27,26 @@ class Conclusion:
 def conclude(evidence: Evidence) -> Conclusion:
     """The conclusion of one test set."""
     test_set = evidence.test_set
+    task = test_set.task
     head = (
         f"{test_set.name}: {_count(len(test_set.variants), 'variant')}, "
         f"{_count(len(test_set.runs), 'run')}, {_count(test_set.n, 'test image')}."
     )
     found, context = [head], []
-    for summaries, name, difference, adjusted in (
-        (evidence.auc, "AUC", _auc, lambda pair: pair.auc_p),
-        (evidence.accuracy, "accuracy", lambda pair: pair.accuracy, lambda pair: pair.accuracy_p),
-    ):
-        if summaries is None:
-            continue
+    for measure, summaries in evidence.summaries.items():
+        name = in_sentence(task.metrics[measure].label)
         said = f"{test_set.name}, {name}: "
-        if name == "AUC" and not test_set.first.binary:
-            pairs: Sequence[Pair] = []  # a mean over classes, which is not tested
-        else:
-            pairs = evidence.pairs
-        found += [said + s for s in _pairs(pairs, name, difference, adjusted)]
-        context += [said + s for s in _resolution(pairs, difference, adjusted)]
+        pairs = evidence.pairs.get(measure, [])
+        found += [said + s for s in _pairs(pairs, name)]
+        context += [said + s for s in _resolution(pairs)]
         context += [said + s for s in _seeds(list(summaries.values()))]
-        context += [said + s for s in _paper(evidence, name, summaries)]
-    if len(test_set.variants) > 1 and not evidence.pairs:
+        context += [said + s for s in _paper(evidence, measure, summaries)]
+    untested = [m for m in task.compared if m not in task.tested]
+    if len(test_set.variants) > 1 and untested:
+        names = " and ".join(in_sentence(task.metrics[m].label) for m in untested)
         found.append(
-            f"{test_set.name}: an image has several labels, for which no paired test is made; "
-            "the order of the variants is no finding."
-        )
-    elif evidence.pairs and not test_set.first.binary:
-        found.append(
-            f"{test_set.name}, AUC: the mean over the classes is not tested in pairs; the order of "
-            "the variants by it is no finding."
+            f"{test_set.name}: no paired test of {names} is made for this task; the order of the "
+            f"variants by {'it' if len(untested) == 1 else 'them'} is no finding."
         )
     single = [v.name for v in test_set.variants if len(v.runs) == 1]
     if single:
@@ -68,20 +58,10 @@ def conclude(evidence: Evidence) -> Conclusion:
     return Conclusion(found, context)
 
 
-def _auc(pair: Pair) -> Difference:
-    assert pair.auc is not None
-    return pair.auc
-
-
-def _pairs(
-    pairs: Sequence[Pair],
-    name: str,
-    difference: Callable[[Pair], Difference],
-    adjusted: Callable[[Pair], float | None],
-) -> list[str]:
+def _pairs(pairs: Sequence[Pair], name: str) -> list[str]:
     if not pairs:
         return []
-    tested = [(pair, p) for pair in pairs if (p := adjusted(pair)) is not None]
+    tested = [(pair, pair.p) for pair in pairs if pair.p is not None]
     if not tested:
         return ["no pair of variants can be tested."]
     untested = _untested(pairs, tested)
@@ -102,7 +82,7 @@ def _pairs(
         ]
     named = sorted(apart, key=lambda found: found[1])[:_NAMED]
     more = "" if len(apart) <= _NAMED else f"; and {len(apart) - _NAMED:,} more, in the table"
-    listed = "; ".join(_apart(pair, difference(pair), p) for pair, p in named)
+    listed = "; ".join(_apart(pair, p) for pair, p in named)
     if len(tested) == 1:
         which = "the two variants" if len(pairs) == 1 else "two variants"
         return [f"{which} differ beyond noise (p < {LEVEL:g}{untested}): {listed}."]
@@ -124,12 +104,8 @@ def _untested(pairs: Sequence[Pair], tested: Sequence[object]) -> str:
     return f"; {rest:,} more {'pair' if rest == 1 else 'pairs'} cannot be tested" if rest else ""
 
 
-def _resolution(
-    pairs: Sequence[Pair],
-    difference: Callable[[Pair], Difference],
-    adjusted: Callable[[Pair], float | None],
-) -> list[str]:
-    limit = comparisons.resolution(difference(p) for p in pairs if adjusted(p) is not None)
+def _resolution(pairs: Sequence[Pair]) -> list[str]:
+    limit = comparisons.resolution(p.difference for p in pairs if p.p is not None)
     if limit is None:
         return []
     return [
@@ -139,7 +115,8 @@ def _resolution(
     ]
 
 
-def _apart(pair: Pair, difference: Difference, p: float) -> str:
+def _apart(pair: Pair, p: float) -> str:
+    difference = pair.difference
     assert difference.value is not None
     first, second = pair.first, pair.second
     cell = interval(difference)
@@ -176,15 +153,15 @@ def _seeds(summaries: Sequence[Summary]) -> list[str]:
     ]
 
 
-def _paper(evidence: Evidence, name: str, summaries: dict[str, Summary]) -> list[str]:
+def _paper(evidence: Evidence, measure: str, summaries: dict[str, Summary]) -> list[str]:
     held, known, foreign = 0, 0, 0
     for variant in evidence.test_set.variants:
         figures = published.paper_run(variant.first)
         cell = interval(summaries[variant.name])
-        if figures is None or cell.low is None or cell.high is None:
+        if figures is None or measure not in figures or cell.low is None or cell.high is None:
             continue
         known += 1
-        held += cell.low <= figures[0 if name == "AUC" else 1] <= cell.high
+        held += cell.low <= figures[measure] <= cell.high
         foreign += bool(published.departures(variant.first))
     if not known:
         return []

@@ -17,10 +17,10 @@ from beitmed.report.content import (
     published,
     run_tables,
 )
-from beitmed.report.content.evidence import Evidence, interval, of_runs
+from beitmed.report.content.evidence import Evidence
 from beitmed.report.content.variants import TestSet, group
 from beitmed.report.document import Curve, Document, Section
-from beitmed.runs.finished import FinishedRun
+from beitmed.runs.reader import FinishedRun
 
 log = logging.getLogger(__name__)
 _CURVES_SHOWN = 4  # on the page, before a reader chooses
@@ -81,19 +81,10 @@ def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
 
 def _paper(evidence: Evidence) -> Section | None:
     test_set = evidence.test_set
-    measured = {
-        v.name: (
-            interval(evidence.auc[v.name]),
-            interval(evidence.accuracy[v.name])
-            if evidence.accuracy is not None
-            else of_runs(v, "accuracy")[0],
-        )
-        for v in test_set.variants
-    }
     found = [
         table
         for table in (
-            published.paper_table(test_set, measured),
+            published.paper_table(evidence),
             published.anchors_table(test_set),
         )
         if table is not None
@@ -137,7 +128,7 @@ def _caveats(runs: Sequence[FinishedRun]) -> list[str]:
 def _curves(test_sets: Sequence[TestSet]) -> list[Curve]:
     curves = []
     for test_set in test_sets:
-        if not test_set.first.binary:
+        if not test_set.task.has_positive:
             continue
         shown = {v.first.path for v in test_set.variants[:_CURVES_SHOWN]}
         first = test_set is test_sets[0]

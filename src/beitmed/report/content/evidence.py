@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,67 +19,81 @@ LEVEL = 0.05  # of a Holm-adjusted p below which two variants are said to differ
 
 @dataclass(frozen=True)
 class Pair:
-    """Two variants on the same images: first less second, and p adjusted for all pairs of the set.
-
-    `auc` and its p are None where the test set has no positive class.
-    """
+    """Two variants on the same images: first less second, and p adjusted for all pairs tested."""
 
     first: str
     second: str
-    auc: Difference | None
-    auc_p: float | None
-    accuracy: Difference
-    accuracy_p: float | None
+    difference: Difference
+    p: float | None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """All comparisons of one test set. Measures are by the variant's name."""
+    """All comparisons of one test set. Measures are by their name in metrics.json."""
 
     test_set: TestSet
 
     @cached_property
-    def auc(self) -> dict[str, Summary]:
-        """AUC of each variant: of the positive class, or the mean over the classes or labels."""
-        first = self.test_set.first
-        if first.binary:
-            y = first.actual
-            return {v.name: seeds.auc_summary(y, v.scores) for v in self.test_set.variants}
-        member = first.one_against_others[0]
+    def summaries(self) -> dict[str, dict[str, Summary]]:
+        """For each measure that has a method for several seeds: its summary by variant's name."""
         return {
-            v.name: seeds.mean_auc_summary(
-                member, np.stack([run.one_against_others[1] for run in v.runs])
-            )
-            for v in self.test_set.variants
+            name: {v.name: _SUMMARIES[name](self.test_set, v) for v in self.test_set.variants}
+            for name in self.test_set.task.compared
+            if name in _SUMMARIES
         }
 
     @cached_property
-    def accuracy(self) -> dict[str, Summary] | None:
-        """Accuracy of argmax of each variant, None where an image has several labels."""
-        if not self.test_set.first.single_label:
-            return None
-        return {v.name: seeds.accuracy_summary(v.correct) for v in self.test_set.variants}
-
-    @cached_property
-    def pairs(self) -> list[Pair]:
-        """Every pair, in the order of the variants; p of each measure is adjusted after Holm."""
+    def pairs(self) -> dict[str, list[Pair]]:
+        """For each tested measure every pair of variants in their order; p adjusted after Holm."""
         variants = self.test_set.variants
-        if self.accuracy is None or len(variants) < 2:
-            return []
+        if len(variants) < 2:
+            return {}
         of_seeds = {v.name: [run.seed for run in v.runs] for v in variants}
-        accuracy = comparisons.accuracy_differences({v.name: v.correct for v in variants}, of_seeds)
-        accuracy_p = comparisons.holm([d.p for d in accuracy.values()])
-        auc: dict[tuple[str, str], Difference] = {}
-        if self.test_set.first.binary:
-            y = self.test_set.first.actual
-            auc = comparisons.auc_differences(y, {v.name: v.scores for v in variants}, of_seeds)
-        auc_p = comparisons.holm([auc[pair].p for pair in auc] or [None] * len(accuracy))
-        return [
-            Pair(*names, auc.get(names), of_auc, difference, of_accuracy)
-            for (names, difference), of_accuracy, of_auc in zip(
-                accuracy.items(), accuracy_p, auc_p, strict=True
-            )
-        ]
+        result = {}
+        for name in self.test_set.task.tested:
+            found = _DIFFERENCES[name](self.test_set, of_seeds)
+            adjusted = comparisons.holm([difference.p for difference in found.values()])
+            result[name] = [
+                Pair(*names, difference, p)
+                for (names, difference), p in zip(found.items(), adjusted, strict=True)
+            ]
+        return result
+
+    def cell(self, variant: Variant, name: str) -> Interval:
+        """A measure over a variant's runs."""
+        if name in self.summaries:
+            return interval(self.summaries[name][variant.name])
+        return of_runs(variant, name)[0]
+
+
+def _auc(test_set: TestSet, variant: Variant) -> Summary:
+    """Of the positive class, or the mean over the classes or labels."""
+    first = variant.first
+    if test_set.task.has_positive:
+        return seeds.auc_summary(first.actual, variant.scores)
+    scores = np.stack([run.one_against_others[1] for run in variant.runs])
+    return seeds.mean_auc_summary(first.one_against_others[0], scores)
+
+
+def _auc_differences(test_set: TestSet, of_seeds: Mapping[str, list[int]]) -> Differences:
+    scores = {v.name: v.scores for v in test_set.variants}
+    return comparisons.auc_differences(test_set.first.actual, scores, of_seeds)
+
+
+def _accuracy_differences(test_set: TestSet, of_seeds: Mapping[str, list[int]]) -> Differences:
+    correct = {v.name: v.correct for v in test_set.variants}
+    return comparisons.accuracy_differences(correct, of_seeds)
+
+
+Differences = dict[tuple[str, str], Difference]
+_SUMMARIES: dict[str, Callable[[TestSet, Variant], Summary]] = {
+    "auc": _auc,
+    "accuracy": lambda _, variant: seeds.accuracy_summary(variant.correct),
+}
+_DIFFERENCES: dict[str, Callable[[TestSet, Mapping[str, list[int]]], Differences]] = {
+    "auc": _auc_differences,
+    "accuracy": _accuracy_differences,
+}
 
 
 def of_runs(variant: Variant, name: str) -> tuple[Interval, float | None]:

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from beitmed import config, data
+from beitmed import data
 from beitmed.data import Data
 from beitmed.errors import UserError
 from beitmed.plots import pictures
 from beitmed.report.content import figures, overlap
 from beitmed.report.content.variants import TestSet
 from beitmed.report.document import ErrorImage, Section
-from beitmed.runs.finished import FinishedRun
+from beitmed.runs.reader import FinishedRun
 
 _ERRORS = 8
 
@@ -42,9 +42,10 @@ def sections(test_set: TestSet, folder: Path, data_root: str | None) -> list[Sec
 
 def load(run: FinishedRun, data_root: str | None) -> Data | str:
     """The data that a run was made from, or the reason for not having it. Downloads nothing."""
-    place = {"download": False} | ({} if data_root is None else {"root": data_root})
+    changes = {"download": False} | ({} if data_root is None else {"root": data_root})
     try:
-        loaded = data.load(config.check(run.config | {"data": run.config["data"] | place}))
+        place = run.config.data.model_copy(update=changes)
+        loaded = data.load(run.config.model_copy(update={"data": place}))
     except UserError as e:
         return " ".join(line.strip() for line in str(e).splitlines())
     if loaded.provenance.get("md5") != run.data.get("md5") or not np.array_equal(
@@ -55,7 +56,7 @@ def load(run: FinishedRun, data_root: str | None) -> Data | str:
 
 
 def _errors_said(test_set: TestSet) -> list[str]:
-    if not test_set.first.single_label:
+    if test_set.task.several_labels:
         return []
     wrong = np.stack([~run.correct for run in test_set.runs])
     always = int(wrong.all(axis=0).sum())
@@ -70,7 +71,7 @@ def _errors_said(test_set: TestSet) -> list[str]:
 
 def errors(test_set: TestSet, loaded: Data) -> list[ErrorImage]:
     """The test images that the first seed of the first variant got wrong with most confidence."""
-    if not test_set.first.single_label:
+    if test_set.task.several_labels:
         return []
     run, names = test_set.first, loaded.class_names
     logits = run.test.logits - run.test.logits.max(axis=1, keepdims=True)

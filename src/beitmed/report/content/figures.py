@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from beitmed.data import Data
 from beitmed.plots import pictures
@@ -21,8 +22,8 @@ from beitmed.plots.roc import RocCurve, roc
 from beitmed.report.content import published
 from beitmed.report.content.evidence import Evidence, interval
 from beitmed.report.content.variants import TestSet, Variant
-from beitmed.report.document import Figure, text
-from beitmed.runs.finished import FinishedRun
+from beitmed.report.document import Figure, in_sentence, text
+from beitmed.runs.reader import FinishedRun
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.seeds import Summary
 
@@ -49,12 +50,11 @@ def comparisons(evidence: Evidence, folder: Path) -> list[Figure]:
     """Variants beside one another: intervals, ROC curves, learning curves."""
     test_set = evidence.test_set
     made = [
-        _forest(evidence, name, summaries, folder)
-        for name, summaries in (("AUC", evidence.auc), ("accuracy", evidence.accuracy))
-        if summaries is not None
+        _forest(evidence, measure, summaries, folder)
+        for measure, summaries in evidence.summaries.items()
     ]
     shown, note = _first(test_set)
-    if test_set.first.binary:
+    if test_set.task.has_positive:
         made.append(
             figure(
                 folder / f"roc-{test_set.id}",
@@ -89,8 +89,12 @@ def _first(test_set: TestSet) -> tuple[Sequence[Variant], str]:
     return shown, f" (the first {len(shown)} of {len(test_set.variants)} variants)"
 
 
-def _forest(evidence: Evidence, name: str, summaries: dict[str, Summary], folder: Path) -> Figure:
+def _forest(
+    evidence: Evidence, measure: str, summaries: dict[str, Summary], folder: Path
+) -> Figure:
     test_set = evidence.test_set
+    label = test_set.task.metrics[measure].label
+    name = in_sentence(label)
     rows = []
     for variant in test_set.variants[:_ROWS]:
         summary = summaries[variant.name]
@@ -99,15 +103,15 @@ def _forest(evidence: Evidence, name: str, summaries: dict[str, Summary], folder
             Row(
                 variant.name, cell.value, cell.low, cell.high, text(cell),
                 seeds=summary.values if len(summary.values) > 1 else (),
-                published=None if paper is None else paper[0 if name == "AUC" else 1],
+                published=(paper or {}).get(measure),
             )
         )  # fmt: skip
     left_out = len(test_set.variants) - len(rows)
     some = f" (the first {_ROWS} of {len(test_set.variants):,} variants)" if left_out else ""
     return figure(
-        folder / f"{name.lower()}-{test_set.id}",
+        folder / f"{measure}-{test_set.id}".replace("_", "-"),
         f"{test_set.name}: {name} on {test_set.n:,} test images, with 95 % intervals{some}",
-        f"{name} with intervals, a row a variant, in the order of the settings.",
+        f"{label} with intervals, a row a variant, in the order of the settings.",
         forest,
         rows=rows,
         xlabel=f"Test {name}",
@@ -118,21 +122,20 @@ def _forest(evidence: Evidence, name: str, summaries: dict[str, Summary], folder
 def single_runs(evidence: Evidence, folder: Path) -> list[Figure]:
     """Confusion matrices, and reliability diagrams where there is a positive class."""
     test_set = evidence.test_set
-    if not test_set.first.single_label:
+    if test_set.task.several_labels:
         return []
     shown, note = _first(test_set)
-    k = len(test_set.class_names)
     made = [
         figure(
             folder / f"confusion-{test_set.id}",
             f"{test_set.name}: confusion matrices, each variant's first seed{note}",
             "Counts of test images by actual and predicted class.",
             confusion,
-            panels=[Confusion(v.name, _confusion(v.first, k)) for v in shown],
+            panels=[Confusion(v.name, _confusion(v.first)) for v in shown],
             class_names=test_set.class_names,
         )
     ]
-    if test_set.first.binary:
+    if test_set.task.has_positive:
         made.append(
             figure(
                 folder / f"reliability-{test_set.id}",
@@ -146,9 +149,8 @@ def single_runs(evidence: Evidence, folder: Path) -> list[Figure]:
     return made
 
 
-def _confusion(run: FinishedRun, k: int) -> Any:
-    predicted = run.test.logits.argmax(axis=1)
-    return np.bincount(k * run.test.labels + predicted, minlength=k * k).reshape(k, k)
+def _confusion(run: FinishedRun) -> NDArray[np.int64]:
+    return run.task.confusion(run.test.labels, run.test.logits)
 
 
 def _reliability(variant: Variant) -> Reliability:
@@ -171,7 +173,7 @@ def _estimate(run: FinishedRun, name: str) -> Estimate:
 
 def images(test_set: TestSet, loaded: Data, folder: Path) -> list[Figure]:
     """Examples of each class and the shares of the classes, from the data file."""
-    if not test_set.first.single_label:
+    if test_set.task.several_labels:
         return []
     train, names = loaded.train, loaded.class_names
     rows = []
@@ -182,7 +184,7 @@ def images(test_set: TestSet, loaded: Data, folder: Path) -> list[Figure]:
         split: np.bincount(s.labels, minlength=len(names)).tolist()
         for split, s in loaded.splits.items()
     }
-    size = test_set.first.metrics["size"]
+    size = test_set.first.config.size
     return [
         figure(
             folder / f"samples-{test_set.id}",

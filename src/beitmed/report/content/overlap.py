@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 from beitmed.audit import duplicates
 from beitmed.data import Data
 from beitmed.report.content.evidence import interval
-from beitmed.report.content.variants import TestSet
+from beitmed.report.content.variants import TestSet, Variant
 from beitmed.report.document import Cell, Column, Interval, Section, Table
 from beitmed.statistics import seeds
+from beitmed.statistics.intervals import Bools
+from beitmed.statistics.seeds import Summary
+
+Measure = Callable[[Variant, Bools], Summary]
 
 
 def section(test_set: TestSet, loaded: Data) -> Section:
     """How many test images also stand in train or val, and the metrics without them."""
     found = duplicates.test_images_seen_before(loaded)
-    size = test_set.first.metrics["size"]
+    size = test_set.first.config.size
     kinds = {
         "the same pixels": found.exact,
         "the same pixels or nearly": np.union1d(found.exact, found.near),
@@ -27,7 +31,7 @@ def section(test_set: TestSet, loaded: Data) -> Section:
     said = [
         f"At {size} px, {len(found.exact):,} of {test_set.n:,} test images also stand in train or "
         f"val with the same pixels, {len(found.near):,} more nearly so. "
-        "`python -m beitmed.audit` lists them."
+        "`beitmed audit` lists them."
     ]
     tables = [
         _without(test_set, what, indices, f"seen-{i}-{test_set.id}")
@@ -40,23 +44,15 @@ def section(test_set: TestSet, loaded: Data) -> Section:
 def _without(test_set: TestSet, what: str, indices: NDArray[np.int64], name: str) -> Table:
     kept = np.ones(test_set.n, bool)
     kept[indices] = False
-    parts = (np.ones_like(kept), kept)
-    rows: list[Sequence[Cell]] = []
-    for variant in test_set.variants:
-        cells: list[Cell] = [variant.name]
-        if test_set.first.binary:
-            y = test_set.first.actual
-            for chosen in parts:
-                cells.append(interval(seeds.auc_summary(y[chosen], variant.scores[:, chosen])))
-        if test_set.first.single_label:
-            for chosen in parts:
-                cells.append(
-                    interval(seeds.accuracy_summary(variant.correct[:, chosen]))
-                    if chosen.any()
-                    else Interval(None, reason="no test image is left")
-                )
-        rows.append(cells)
-    measures = [("AUC", test_set.first.binary), ("Accuracy", test_set.first.single_label)]
+    measures = _measures(test_set)
+    rows: list[Sequence[Cell]] = [
+        [
+            variant.name,
+            *(_cell(of, variant, chosen) for _, of in measures
+              for chosen in (np.ones_like(kept), kept)),
+        ]
+        for variant in test_set.variants
+    ]  # fmt: skip
     n = [f"all {test_set.n:,}", f"without {len(indices):,}"]
     return Table(
         id=name,
@@ -65,11 +61,27 @@ def _without(test_set: TestSet, what: str, indices: NDArray[np.int64], name: str
         columns=[
             Column("Variant"),
             *(
-                Column(f"{m}, {which}", meaning="mean over seeds with its 95 % interval")
-                for m, has in measures
-                if has
+                Column(f"{label}, {which}", meaning="mean over seeds with its 95 % interval")
+                for label, _ in measures
                 for which in n
             ),
         ],
         rows=rows,
     )
+
+
+def _measures(test_set: TestSet) -> list[tuple[str, Measure]]:
+    """Those that need nothing but the images left: of a mean over classes, one may lack all."""
+    y = test_set.first.actual if test_set.task.has_positive else None
+    found: list[tuple[str, Measure]] = []
+    if y is not None:
+        found.append(("AUC", lambda v, kept: seeds.auc_summary(y[kept], v.scores[:, kept])))
+    if not test_set.task.several_labels:
+        found.append(("Accuracy", lambda v, kept: seeds.accuracy_summary(v.correct[:, kept])))
+    return found
+
+
+def _cell(of: Measure, variant: Variant, chosen: Bools) -> Interval:
+    if not chosen.any():
+        return Interval(None, reason="no test image is left")
+    return interval(of(variant, chosen))

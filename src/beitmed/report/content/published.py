@@ -10,18 +10,13 @@ import csv
 from collections.abc import Mapping, Sequence
 from importlib import resources
 
+from beitmed import config
 from beitmed.report.content import baselines
-from beitmed.report.content.variants import (
-    PAPERS,
-    TestSet,
-    Variant,
-    flatten,
-    letters,
-    method,
-    plainly,
-)
+from beitmed.report.content.evidence import Evidence
+from beitmed.report.content.variant_names import plainly
+from beitmed.report.content.variants import TestSet, Variant, letters
 from beitmed.report.document import Cell, Column, Interval, Table, text
-from beitmed.runs.finished import FinishedRun
+from beitmed.runs.reader import FinishedRun
 
 _PAPER = "Baietti and Carlesso, notebook output"
 _BENCHMARK = "MedMNIST v2 official benchmark"
@@ -29,7 +24,6 @@ _BENCHMARK = "MedMNIST v2 official benchmark"
 #: mode, with drop path in them, which is `trunk_mode=train` and not the default here.
 _RECIPE = {
     "backbone.name": "beit_large",
-    "backbone.weights": "microsoft/beit-large-patch16-224-pt22k",
     "unfreeze": 5,
     "adapter": "none",
     "trunk_mode": "train",
@@ -44,11 +38,10 @@ _RECIPE = {
     "train.adam_epsilon": 1e-8,
     "precision": "fp32",
     "data.limit": None,
-    "balancing.name": PAPERS,
+    "balancing.name": "undersample",
 }
+_HEADLINES = ("auc", "accuracy")  # as they were published
 _MEANING = {"trunk_mode": "; train keeps drop path in the frozen layers"}
-#: AUC and accuracy of one variant, means over its seeds.
-Headlines = tuple[Interval, Interval]
 
 
 def _rows(name: str) -> list[dict[str, str]]:
@@ -56,50 +49,50 @@ def _rows(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text_.splitlines()))
 
 
-def paper_run(run: FinishedRun) -> tuple[float, float] | None:
-    """The paper's own test AUC and accuracy for a run's dataset, size and balance, or None.
+def paper_run(run: FinishedRun) -> dict[str, float] | None:
+    """The paper's own test figures (auc, accuracy) for a run's dataset, size and balance, or None.
 
     None also for what is no BEiT that was trained: the paper has nothing to hold it against.
     """
-    if method(run) != "backbone" or run.identity.get("backbone", {}).get("family") != "beit":
+    cfg = run.config
+    if not cfg.trains_backbone or cfg.backbone.family != "beit":
         return None
-    flag = run.config["dataset"].get("flag")
     for row in _rows("paper_runs.csv"):
         if (f"{row['dataset']}mnist", int(row["size"]), row["balanced"]) == (
-            flag, run.metrics["size"], str(run.metrics["balanced"]).lower()
+            cfg.dataset.flag, cfg.size, str(cfg.balanced).lower()
         ):  # fmt: skip
-            return float(row["test_auc"]), float(row["test_acc"])
+            return _figures(row)
     return None
 
 
 def departures(run: FinishedRun) -> list[str]:
     """In what a run is not the paper's, as `key=value` (the paper's in brackets); YAML's values."""
-    own = {"adapter": "none", "balancing.name": PAPERS} | flatten(run.config)
-    recipes = run.config["dataset"].get("recipe") or {}
-    recipe = recipes.get("balanced" if run.metrics["balanced"] else "full") or {}
-    expected = dict(_RECIPE) | {
-        ("majority_ratio" if key == "majority_ratio" else f"train.{key}"): recipe[key]
-        for key in ("batch_size", "weight_decay", "majority_ratio")
-        if key in recipe
-    }
+    cfg = run.config
+    own = config.variant(cfg) | {"backbone.name": cfg.backbone.name}
+    recipe = cfg.dataset.recipe.balanced if cfg.balanced else cfg.dataset.recipe.full
+    expected = _RECIPE | ({} if recipe is None else {
+        ("majority_ratio" if key == "majority_ratio" else f"train.{key}"): value
+        for key, value in recipe.model_dump().items()
+    })  # fmt: skip
     said = [
-        f"{key}={plainly(own.get(key))} (paper: {plainly(value)}{_MEANING.get(key, '')})"
+        f"{key}={plainly(own[key])} (paper: {plainly(value)}{_MEANING.get(key, '')})"
         for key, value in expected.items()
-        if own.get(key) != value
+        if key in own and own[key] != value
     ]
     if not run.data.get("official"):
         said.append("the data file is not the official one")
     return said
 
 
-def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table | None:
+def paper_table(evidence: Evidence) -> Table | None:
     """The paper's table of one dataset: measured rows, its own numbers, published baselines.
 
-    measured: by variant name. None for a dataset of which nothing is published.
+    None for a dataset of which nothing is published.
     """
-    flag = test_set.first.config["dataset"].get("flag")
+    test_set = evidence.test_set
+    flag = test_set.first.config.dataset.flag
     published = [row for row in _rows("results.csv") if row["dataset"] == flag]
-    here = {paper_run(variant.first) for variant in test_set.variants}
+    here = [paper_run(variant.first) for variant in test_set.variants]
     if not published:
         return None
     notes: list[str] = []
@@ -107,10 +100,10 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
     others = [row for row in published if row["source"] == _BENCHMARK]
     paper = [row for row in published if row["source"] == _PAPER and _figures(row) not in here]
     for variant in sorted(test_set.variants, key=lambda v: baselines.has_counterpart(v.first)):
-        if method(variant.first) == "backbone":
-            rows.append(_measured(variant, measured[variant.name], notes))
+        if variant.first.config.trains_backbone:
+            rows.append(_measured(variant, evidence, notes))
             continue
-        rows.append(_baseline(variant, measured[variant.name], notes))
+        rows.append(_baseline(variant, evidence, notes))
         same = [row for row in others if baselines.is_counterpart(row, variant.first)]
         last = [v for v in test_set.variants if baselines.same_method(v.first, variant.first)]
         if variant is last[-1]:  # what was published of a method stands right below it
@@ -143,13 +136,13 @@ def paper_table(test_set: TestSet, measured: Mapping[str, Headlines]) -> Table |
     )
 
 
-def _figures(row: Mapping[str, str]) -> tuple[float, float]:
-    return float(row["test_auc"]), float(row["test_acc"])
+def _figures(row: Mapping[str, str]) -> dict[str, float]:
+    return {"auc": float(row["test_auc"]), "accuracy": float(row["test_acc"])}
 
 
 def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
     """A row that was not run here; the paper's own figures stand in their column."""
-    auc, accuracy = _figures(row)
+    auc, accuracy = (_figures(row)[name] for name in _HEADLINES)
     mark = _note(notes, f"Published: {row['source']}; {row['protocol']}. Not run here.")
     if row["source"] == _PAPER:
         return [f"{row['method']} {mark}", "the paper", None, auc, None, None,
@@ -158,12 +151,12 @@ def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
     return [f"{name} {mark}", "published", auc, None, None, None, accuracy, None, None, None]
 
 
-def _baseline(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:
+def _baseline(variant: Variant, evidence: Evidence, notes: list[str]) -> list[Cell]:
     """A baseline's row: the paper trained none, so its columns stay empty."""
     name = variant.name
     if differing := baselines.departures(variant.first):
         name += " " + _note(notes, "Not the published protocol: " + ", ".join(differing) + ".")
-    auc, accuracy = headlines
+    auc, accuracy = (evidence.cell(variant, name) for name in _HEADLINES)
     return [name, _seeds(variant), auc, *[None] * 3, accuracy, *[None] * 3]
 
 
@@ -179,13 +172,14 @@ def _columns(what: str, short: str) -> list[Column]:
     ]
 
 
-def _measured(variant: Variant, headlines: Headlines, notes: list[str]) -> list[Cell]:
+def _measured(variant: Variant, evidence: Evidence, notes: list[str]) -> list[Cell]:
     paper = paper_run(variant.first)
     name = variant.name
     if paper is not None and (differing := departures(variant.first)):
         name += " " + _note(notes, "Not the paper's protocol: " + ", ".join(differing) + ".")
     cells: list[Cell] = [name, _seeds(variant)]
-    for estimate, published in zip(headlines, paper or (None, None), strict=True):
+    for measure in _HEADLINES:
+        estimate, published = evidence.cell(variant, measure), (paper or {}).get(measure)
         cells += [estimate, published, *_held(estimate, published)]
     return cells
 
@@ -213,7 +207,7 @@ def _note(notes: list[str], said: str) -> str:
 
 def anchors_table(test_set: TestSet) -> Table | None:
     """Published results of other protocols, which a reader will want to hold ours against."""
-    flag = test_set.first.config["dataset"].get("flag")
+    flag = test_set.first.config.dataset.flag
     rows: list[Sequence[Cell]] = [
         [
             row["method"],

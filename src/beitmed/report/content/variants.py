@@ -17,16 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from beitmed.config.balancing import NAMES
-from beitmed.runs.finished import FinishedRun
+from beitmed import config
+from beitmed.report.content import variant_names
+from beitmed.report.content.variant_names import SYNTHETIC
+from beitmed.runs.reader import FinishedRun
 from beitmed.statistics.intervals import Bools, Floats
-
-#: Keys of a configuration that a variant's name always tells, so that they are not repeated.
-_NAMED = ("dataset", "size", "balanced", "balancing.name", "backbone.name", "unfreeze", "seed")
-# What the paper's recipe sets by itself for a dataset and a balance.
-_RECIPE = ("train.batch_size", "train.weight_decay")
-PAPERS = NAMES[0]  # the balancing strategy of the paper
-_KEYS_NAMED = 4  # in a variant's name; of more, those that tell it apart
+from beitmed.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,10 @@ class TestSet:
         return self.variants[0].first
 
     @property
+    def task(self) -> Task:
+        return self.first.task
+
+    @property
     def runs(self) -> list[FinishedRun]:
         return [run for variant in self.variants for run in variant.runs]
 
@@ -95,12 +95,15 @@ def group(runs: Sequence[FinishedRun]) -> tuple[list[TestSet], list[str]]:
     notes: list[str] = []
     taken: set[str] = set()
     for dataset, groups in sorted(of_dataset.items()):
-        names = [dataset if len(groups) == 1 else f"{dataset} ({letters(i)})"
+        told = f"{dataset}, {SYNTHETIC}" if groups[0][0].config.dataset.synthetic else dataset
+        names = [told if len(groups) == 1 else f"{told} ({letters(i)})"
                  for i in range(len(groups))]  # fmt: skip
         for name, members in zip(names, groups, strict=True):
             variants, left_out = _variants(members)
             notes += left_out
-            result.append(TestSet(_id(name, taken), name, tuple(variants)))
+            result.append(
+                TestSet(_id(name.replace(f", {SYNTHETIC}", ""), taken), name, tuple(variants))
+            )
         for name, members in zip(names[1:], groups[1:], strict=True):
             why = "; ".join(_why_apart(groups[0], members))
             notes.append(f"{names[0]} and {name} are not compared: {why}.")
@@ -136,7 +139,7 @@ def _same_images(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     for members in by_facts.values():
         files: dict[object, set[object]] = {}
         for run in members:
-            files.setdefault(run.metrics["size"], set()).add(run.data.get("md5"))
+            files.setdefault(run.config.size, set()).add(run.data.get("md5"))
         if all(len(found) == 1 for found in files.values()):
             result.append(members)
             continue
@@ -155,7 +158,7 @@ def _test_set(run: FinishedRun) -> dict[str, Any]:
         "positive class": run.metrics.get("positive_class"),
         "class names": run.data.get("class_names"),
         "test images": len(run.test.labels),
-        "data.limit": run.config.get("data", {}).get("limit"),
+        "data.limit": run.config.data.limit,
         "phantom seed": run.data.get("phantom_seed"),
     }
 
@@ -200,118 +203,18 @@ def _variants(runs: Sequence[FinishedRun]) -> tuple[list[Variant], list[str]]:
             seeds[run.seed] = run
     members = [tuple(seeds[s] for s in sorted(seeds)) for seeds in by_key.values()]
     members.sort(key=lambda group: _order(group[0]))
-    names = _names([group[0] for group in members])
+    names = variant_names.of([group[0] for group in members])
     return [Variant(n, group) for n, group in zip(names, members, strict=True)], notes
 
 
 def _variant_key(run: FinishedRun) -> str:
-    values = {k: v for k, v in run.identity.items() if k != "seed"}
     source = {k: v for k, v in run.data.items() if k in ("md5", "phantom_seed", "source")}
-    return json.dumps([values, source, run.model.get("trunk_sha256")], sort_keys=True)
+    content = [config.variant(run.config), source, run.model.get("trunk_sha256")]
+    return json.dumps(content, sort_keys=True)
 
 
 def _order(run: FinishedRun) -> tuple[Any, ...]:
-    m = run.metrics
-    depth = math.inf if m["unfreeze"] == "all" else int(m["unfreeze"] or 0)
-    return str(m["backbone"]), depth, int(m["size"]), bool(m["balanced"]), _variant_key(run)
-
-
-def short_name(run: FinishedRun) -> str:
-    """A run's variant in the paper's notation, such as `beit_large top 5 (28) balanced`; a
-    baseline by its title, such as `ResNet-18 (28)`. A strategy that is not the paper's is named."""
-    m = run.metrics
-    depth = "all" if m["unfreeze"] == "all" else f"top {m['unfreeze']}"
-    model = f"{m['backbone']} {depth}" if method(run) == "backbone" else _title(run)
-    by = "" if (strategy := balancing(run)) in (None, PAPERS) else f" by {strategy}"
-    return f"{model} ({m['size']}){' balanced' if m['balanced'] else ''}{by}"
-
-
-def balancing(run: FinishedRun) -> str | None:
-    """The strategy that balanced a run's train split; None where nothing did."""
-    return run.metrics.get("balancing", PAPERS) if run.metrics["balanced"] else None
-
-
-def method(run: FinishedRun) -> str:
-    """The method's name: backbone, or a baseline's."""
-    return run.metrics.get("method", "backbone")
-
-
-def _title(run: FinishedRun) -> str:
-    name, backbone = method(run), str(run.metrics["backbone"])
-    title = run.config.get("method", {}).get("title") or name
-    return title if backbone == name else f"{backbone} {title}"
-
-
-def _names(runs: Sequence[FinishedRun]) -> list[str]:
-    """Short names, with the keys added in which variants of one short name differ."""
-    by_name: dict[str, list[int]] = {}
-    for i, run in enumerate(runs):
-        by_name.setdefault(short_name(run), []).append(i)
-    names = [""] * len(runs)
-    for name, members in by_name.items():
-        extras = [""] if len(members) == 1 else _extras([runs[i] for i in members])
-        for i, extra in zip(members, extras, strict=True):
-            names[i] = f"{name} [{extra}]" if extra else name
-    return names
-
-
-def _extras(twins: Sequence[FinishedRun]) -> list[str]:
-    """What tells these runs apart, a short text each, no two the same."""
-    settings = [flatten(run.identity) for run in twins]
-    keys = [k for k in _differing(settings) if k not in _NAMED]
-    if any(k not in _RECIPE and not k.startswith("dataset.") for k in keys):
-        keys = [k for k in keys if not k.startswith("dataset.")]
-    if len({_values(own, keys) for own in settings}) < len(twins):
-        for own, run in zip(settings, twins, strict=True):
-            own["data file MD5"] = str(run.data.get("md5"))[:8]
-            own["trunk SHA-256"] = str(run.model.get("trunk_sha256"))[:8]
-        keys += [k for k in ("data file MD5", "trunk SHA-256") if len({o[k] for o in settings}) > 1]
-    shown = keys if len(keys) <= _KEYS_NAMED else _telling(settings, keys)
-    said = []
-    for own in settings:
-        parts = [f"{k}={plainly(own[k])}" for k in shown if k in own]
-        if rest := len([k for k in keys if k in own and k not in shown]):
-            parts.append(f"and {rest} more setting{'' if rest == 1 else 's'}")
-        said.append(", ".join(parts))
-    return [x if said.count(x) == 1 else f"{x} #{said[:i].count(x) + 1}".strip()
-            for i, x in enumerate(said)]  # fmt: skip
-
-
-def _differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Keys that are not the same everywhere, also where one lacks them, in their order."""
-    keys = dict.fromkeys(key for own in settings for key in own)
-    return [k for k in keys if len({json.dumps(own.get(k), default=str) for own in settings}) > 1]
-
-
-def _values(own: Mapping[str, Any], keys: Sequence[str]) -> str:
-    return json.dumps([own.get(k) for k in keys], default=str)
-
-
-def _telling(settings: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
-    """As few keys as tell the settings apart: each next one splits them the most."""
-    chosen: list[str] = []
-    while len(chosen) < len(keys):
-        apart = {k: len({_values(own, [*chosen, k]) for own in settings}) for k in keys}
-        best = max(keys, key=lambda k: apart[k])
-        if chosen and apart[best] == len({_values(own, chosen) for own in settings}):
-            break
-        chosen.append(best)
-    return [k for k in keys if k in chosen]
-
-
-def plainly(value: Any) -> str:
-    """A value as YAML has it, so that it can be given on the command line again."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values by dotted keys, as they are given on the command line."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+    cfg = run.config
+    depth = math.inf if cfg.unfreeze == "all" else cfg.unfreeze
+    model = (not cfg.trains_backbone, variant_names.model(cfg), depth)
+    return *model, cfg.size, cfg.balanced, _variant_key(run)

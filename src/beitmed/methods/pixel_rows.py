@@ -1,4 +1,4 @@
-"""Images as the rows of a matrix, for models that know no images."""
+"""Pixels as the rows of a matrix, for models that know no images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COPIES = 5  # the matrix, and its standardised copy in float64 while that is ma
 _AT_ONCE = 512  # images
 
 
-def pixels(data: Data, indices: np.ndarray) -> dict[str, np.ndarray]:
+def of_splits(data: Data, indices: np.ndarray) -> dict[str, np.ndarray]:
     """Every split as float32 [n, pixels] in 0 to 1 (grey, or R, G and B of each pixel).
 
     Of "train" the rows `indices`, in their order. Raises UserError where main memory is too small.
@@ -28,10 +28,11 @@ def pixels(data: Data, indices: np.ndarray) -> dict[str, np.ndarray]:
             f"and {free / 1e9:.1f} GB are free. Use a smaller size, balanced=true, or data.limit."
         )
     rows = {"train": indices, "val": None, "test": None}
-    return {name: _matrix(split.images, rows[name]) for name, split in data.splits.items()}
+    return {name: of_images(split.images, rows[name]) for name, split in data.splits.items()}
 
 
-def _matrix(images: np.ndarray | Rows, rows: np.ndarray | None) -> np.ndarray:
+def of_images(images: np.ndarray | Rows, rows: np.ndarray | None = None) -> np.ndarray:
+    """The same of some images, uint8 [n, h, w] or [n, h, w, 3]; `rows` chooses among them."""
     chosen = np.arange(len(images)) if rows is None else rows
     matrix = np.empty((len(chosen), int(np.prod(images.shape[1:]))), np.float32)
     for start in range(0, len(chosen), _AT_ONCE):

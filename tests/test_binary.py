@@ -1,0 +1,330 @@
+"""Metrics of two classes against other implementations and hand-made cases."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from medmnist.evaluator import getACC, getAUC
+from scipy.special import expit, softmax
+from sklearn import metrics as sk
+from two_class_cases import draw, run, two_columns
+
+from beitmed.statistics.estimates import Estimate
+from beitmed.tasks import measures
+from beitmed.tasks.binary import METRICS, evaluate
+from beitmed.tasks.metric import Metric
+from beitmed.tasks.scored import Scored
+from beitmed.tasks.two_classes import accuracy, auc, margin
+
+BOOTSTRAPPED = [name for name, metric in METRICS.items() if metric.kind == "bootstrap"]
+NEEDS_VAL = [name for name, metric in METRICS.items() if metric.rule != "argmax"]
+
+
+def test_margin_is_the_positive_logit_less_the_other():
+    logits = np.array([[1.0, 4.0], [2.5, 2.0]])
+    assert margin(logits, 1).tolist() == [3.0, -0.5]
+    assert margin(logits, 0).tolist() == [-3.0, 0.5]
+
+
+def test_margin_widens_float32_before_it_subtracts():
+    logits = np.array([[1.0, 2**24 + 2]], np.float32)
+    assert margin(logits, 1).dtype == np.float64
+    assert margin(logits, 1)[0] == 2**24 + 1  # not a float32
+
+
+@pytest.mark.parametrize(
+    ("logits", "positive", "message"),
+    [
+        (np.zeros(4), 1, r"shape \(4,\)"),
+        (np.zeros((4, 3)), 1, r"shape \(4, 3\)"),
+        (np.zeros((4, 2), int), 1, "type int64"),
+        (np.zeros((4, 2), complex), 1, "type complex128"),
+        (np.zeros((4, 2)), 2, "positive: 2"),
+        (np.array([[0, np.nan], [np.inf, 0], [1, 2], [np.inf, np.inf]]), 1, "3 of 4 rows"),
+        (np.array([[-1e308, 1e308]]), 1, "1 of 1 rows"),
+    ],
+)
+def test_margin_refuses(logits, positive, message):
+    with pytest.raises(ValueError, match=message):
+        margin(logits, positive)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.array([[0], [1]]), r"shape \(2, 1\)"),
+        (np.array([0.0, 1.0]), "type float64"),
+        (np.array([0, 2]), r"found \[2\]"),
+        (np.array([0, -1]), r"found \[-1\]"),
+        (np.array([0, 1, 1]), r"shape \(3,\)"),
+    ],
+)
+def test_labels_are_refused(labels, message):
+    with pytest.raises(ValueError, match=message):
+        accuracy(labels, np.zeros((2, 2)))
+
+
+@pytest.mark.parametrize("change", ["n_resamples", "seed", "test", "nan"])
+def test_evaluate_refuses(change):
+    good = np.repeat([1, 0], 3), np.arange(6.0)
+    with pytest.raises(ValueError, match={"test": "no rows", "nan": "1 of 6"}.get(change, change)):
+        if change == "test":
+            run(good, ([], []))
+        elif change == "nan":
+            run(good, (good[0], [0, 1, 2, 3, 4, np.nan]))
+        else:
+            run(good, good, **{change: -1})
+
+
+def test_auc_of_saturated_scores_comes_from_the_margin():
+    y = np.array([1, 1, 0, 0])
+    logits = np.array([[0, 60.0], [0, 50.0], [0, 40.0], [0, 30.0]])
+    rounded = softmax(logits.astype(np.float32), axis=1)[:, 1]
+    assert sk.roc_auc_score(y, rounded) == 0.5  # what the ties would give
+    assert auc(y, margin(logits, 1)) == 1.0
+
+
+def test_auc_counts_a_tied_pair_one_half():
+    assert auc([1, 0, 1, 0], np.array([3.0, 3.0, 2.0, 1.0])) == (0.5 + 1 + 0 + 1) / 4
+    assert auc([1, 1], np.array([0.0, 1.0])) is None
+    assert auc([], np.array([])) is None
+
+
+@pytest.mark.parametrize("score", [np.array([1.0, np.inf]), np.float32([0, 1]), [[0.0], [1.0]]])
+def test_auc_refuses(score):
+    with pytest.raises(ValueError, match="score"):
+        auc([0, 1], score)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_auc_and_accuracy_agree_with_medmnist(ties):
+    y, m = draw(np.random.default_rng(1), 40, 110, separation=1.0, ties=ties)
+    logits = two_columns(m)
+    probability = softmax(logits, axis=1)
+    if ties:
+        assert np.sum(m == 0) > 5  # the tie rule is at work
+    assert auc(y, m) == pytest.approx(getAUC(y[:, None], probability, "binary-class"), abs=1e-12)
+    assert accuracy(y, logits) == getACC(y[:, None], probability, "binary-class")
+    assert accuracy(y, logits) == getACC(y[:, None], probability, "multi-class")
+
+
+def test_accuracy_of_a_tie_is_class_0():
+    logits = np.zeros((3, 2))
+    assert accuracy([0, 0, 1], logits) == pytest.approx(2 / 3)
+    assert accuracy([], np.zeros((0, 2))) is None
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+@pytest.mark.parametrize("ties", [False, True])
+def test_values_agree_with_scikit_learn(positive, ties):
+    y, m = draw(np.random.default_rng(2), 42, 114, separation=1.2, ties=ties)
+    logits = two_columns(m, positive)
+    called = np.argmax(logits, axis=1) == positive  # also where m is 0
+    p = expit(m)
+    got = {name: e.value for name, e in run(test=(y, m), positive=positive).items()}
+    expected = {
+        "auc": sk.roc_auc_score(y, m),
+        "accuracy": sk.accuracy_score(y, called),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, called),
+        "sensitivity": sk.recall_score(y, called),
+        "specificity": sk.recall_score(y, called, pos_label=0),
+        "ppv": sk.precision_score(y, called),
+        "npv": sk.precision_score(y, called, pos_label=0),
+        "f1": sk.f1_score(y, called),
+        "mcc": sk.matthews_corrcoef(y, called),
+        "average_precision": sk.average_precision_score(y, m),
+        "brier": sk.brier_score_loss(y, p),
+        "brier_temperature": sk.brier_score_loss(y, expit(m / got["temperature"])),
+    }
+    for name, value in expected.items():
+        assert got[name] == pytest.approx(value, abs=1e-12), name
+
+
+def test_denominators():
+    y, m = draw(np.random.default_rng(3), 42, 114, separation=1.2)
+    n = {name: e.n for name, e in run(test=(y, m)).items()}
+    called = int((m > 0).sum())
+    assert (n["sensitivity"], n["specificity"]) == (42, 114)
+    assert (n["ppv"], n["npv"]) == (called, 156 - called)
+    assert n["auc"] == n["accuracy"] == n["f1"] == n["estimated_prior"] == 156
+    assert n["temperature"] == n["val_threshold"] == 100
+
+
+@pytest.mark.parametrize("name", BOOTSTRAPPED)
+def test_a_weight_counts_like_a_repeated_case(name):
+    """Each bootstrapped metric of weighted cases is that of the cases written out."""
+    rng = np.random.default_rng(4)
+    y, m = draw(rng, 12, 20, separation=1.0, ties=True)
+    weights = rng.integers(0, 3, (20, y.size)).astype(float)
+
+    def value(y, m, w):
+        return METRICS[name].function(Scored(y == 1, m, m > 0), w)
+
+    got = value(y, m, weights)
+    for row, w in zip(got, weights.astype(int), strict=True):
+        again = value(np.repeat(y, w), np.repeat(m, w), np.ones((1, w.sum())))[0]
+        assert row == pytest.approx(again, rel=1e-12)
+    assert np.unique(got).size > 5
+
+
+def test_ece_agrees_with_a_loop_over_bins():
+    rng = np.random.default_rng(5)
+    p = np.concatenate([rng.random(120), [0.0, 1.0, 0.2, 0.4]])
+    y = rng.random(p.size) < p  # gaps of both signs, so that the bins matter
+    expected = 0.0
+    for k in range(15):
+        inside = (p * 15 >= k) & ((p * 15 < k + 1) | (k == 14))
+        if inside.any():
+            expected += inside.mean() * abs(y[inside].mean() - p[inside].mean())
+    assert measures.ece(p, y[None, :])[0] == pytest.approx(expected, rel=1e-12)
+    assert expected > 0.1
+
+
+def test_ece_has_a_reference_in_place_of_an_interval():
+    rng = np.random.default_rng(6)
+    for temperature, calibrated in ((1.0, True), (0.3, False)):
+        result = run(test=draw(rng, 390, 234, temperature=temperature), n_resamples=1000)
+        reference = result["ece_if_calibrated"]
+        assert result["ece"].ci_low is None and "biased" in result["ece"].reason
+        assert 0.01 < reference.value < 0.08  # far from 0 although calibrated
+        assert (reference.ci_low <= result["ece"].value <= reference.ci_high) == calibrated
+
+
+@pytest.mark.parametrize(
+    ("y", "m", "undefined"),
+    [
+        (
+            [1, 1, 1],
+            [1.0, 2, -1],
+            {"auc", "balanced_accuracy", "specificity", "mcc"},
+        ),
+        (
+            [0, 0, 0],
+            [1.0, 2, -1],
+            {"auc", "balanced_accuracy", "sensitivity", "f1", "mcc", "average_precision"},
+        ),
+        ([1, 1, 0], [-1.0, -2, -1], {"ppv", "mcc"}),
+        ([1, 0, 0], [1.0, 2, 1], {"npv", "mcc"}),
+        ([1], [1.0], {"auc", "balanced_accuracy", "specificity", "npv", "mcc"}),
+    ],
+)
+def test_undefined_is_none_with_a_reason(y, m, undefined):
+    result = run(test=(y, m))
+    assert {k for k in result if k not in NEEDS_VAL and result[k].value is None} == undefined
+    for name in undefined:
+        assert "the test set has no" in result[name].reason
+        assert result[name].n == 0
+
+
+def test_nothing_is_nan_or_collapsed_for_a_perfect_classifier():
+    result = run(test=(np.repeat([1, 0], 20), np.repeat([7.0, -7.0], 20)))
+    assert result["f1"].value == result["mcc"].value == result["average_precision"].value == 1
+    for name in ("f1", "mcc", "average_precision", "brier"):
+        assert result[name].ci_low is None and "do not vary" in result[name].reason
+    for name in ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"):
+        e = result[name]
+        assert e.value == e.ci_high == 1 and 0.8 < e.ci_low < 0.97, name
+
+
+def test_a_resample_without_a_value_takes_the_interval_away():
+    y = np.repeat([1, 0], 10)
+    m = np.where(np.arange(20) % 10 == 0, 1.0, -1.0)  # two predicted positives
+    e = run(test=(y, m))["mcc"]
+    assert e.value == 0 and e.ci_low is None
+    assert "of 200 bootstrap resamples" in e.reason
+
+
+def test_a_class_of_one_case_has_no_bootstrap_interval():
+    e = run(test=([1, 0, 0, 0], [1.0, 0.5, -1, -2]))["brier"]
+    assert e.value > 0 and e.ci_low is None and "only one positive case" in e.reason
+
+
+def test_training_labels_of_one_class():
+    e = run(train=(1, 1))["accuracy_prior_corrected"]
+    assert e.value is None and "training labels" in e.reason
+
+
+@pytest.mark.parametrize("positive", [0, 1])
+def test_every_result_is_json_and_consistent(positive):
+    rng = np.random.default_rng(19)
+    for n_pos, n_neg, scale in ((0, 3, 1), (1, 1, 0), (5, 2, 1e-300), (30, 50, 1e300), (9, 9, 40)):
+        y, m = draw(rng, n_pos, n_neg, prior=0.5)
+        val = draw(rng, n_neg, n_pos, prior=0.5)
+        result = run(val=val, test=(y, m * scale), positive=positive)
+        assert list(result) == list(METRICS)
+        text = json.dumps({name: e.as_dict() for name, e in result.items()}, allow_nan=False)
+        assert json.loads(text)["accuracy"]["n"] == y.size
+        for name, e in result.items():
+            if e.ci_low is not None:
+                assert e.ci_low <= e.ci_high and e.interval and e.n > 0, name
+            else:
+                assert e.reason and e.interval is None, name
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (math.nan, None, None, 3, None, "x"),
+        (None, None, None, 0, None, None),
+        (0.5, 0.4, None, 3, "Wilson", None),
+        (0.5, 0.4, 0.6, 3, None, "x"),
+        (None, 0.4, 0.6, 3, "Wilson", None),
+    ],
+)
+def test_an_inconsistent_estimate_cannot_be_made(fields):
+    with pytest.raises(AssertionError):
+        Estimate(*fields)
+
+
+def test_same_seed_same_result_and_another_seed_moves_the_bootstrap_only():
+    first, again, other = run(seed=3), run(seed=3), run(seed=4)
+    assert first == again
+    moved = {name for name in METRICS if first[name] != other[name]}
+    assert moved == {*BOOTSTRAPPED, "ece_if_calibrated", "ece_temperature_if_calibrated"}
+    assert all(first[name].value == other[name].value for name in BOOTSTRAPPED)
+
+
+def test_order_of_cases_does_not_matter():
+    rng = np.random.default_rng(20)
+    y, m = draw(rng, 42, 114, ties=True)
+    order = rng.permutation(y.size)
+    first, second = run(test=(y, m)), run(test=(y[order], m[order]))
+    for name, metric in METRICS.items():
+        if metric.kind == "reference":
+            continue
+        assert second[name].value == pytest.approx(first[name].value, rel=1e-12), name
+        if metric.kind in ("auc", "proportion", "two proportions"):
+            assert second[name].ci_low == pytest.approx(first[name].ci_low, rel=1e-12), name
+
+
+def test_swapping_the_positive_class_swaps_the_rates():
+    y, m = draw(np.random.default_rng(21), 42, 114, ties=True)
+    logits = {"val_logits": two_columns(m), "test_logits": two_columns(m)}
+    labels = dict.fromkeys(("val_labels", "test_labels", "train_labels"), y)
+    one, zero = (evaluate(**logits, **labels, positive=p, seed=0, n_resamples=50) for p in (1, 0))
+    assert one["auc"].value == pytest.approx(zero["auc"].value, rel=1e-12)
+    assert one["sensitivity"] == zero["specificity"] and one["ppv"] == zero["npv"]
+    for name in ("accuracy", "accuracy_val_threshold", "accuracy_prior_corrected"):
+        assert one[name] == zero[name], name
+
+
+def test_one_entry_adds_a_metric(monkeypatch):
+    errors = Metric(
+        lambda s: (int((s.y != s.predicted).sum()), s.y.size), "proportion", "Error", "lower", ""
+    )
+    monkeypatch.setitem(METRICS, "error", errors)
+    result = run()
+    assert result["error"].value == pytest.approx(1 - result["accuracy"].value)
+    assert result["error"].ci_high == pytest.approx(1 - result["accuracy"].ci_low)
+
+
+def test_pneumonia_sized_evaluation_is_fast():
+    rng = np.random.default_rng(22)
+    test, val = draw(rng, 390, 234), draw(rng, 389, 135)
+    start = time.process_time()
+    run(val=val, test=test, n_resamples=2000)
+    assert time.process_time() - start < 1.5

@@ -20,7 +20,6 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from beitmed.runs.artifacts import read_config
 from conftest import beitmed, medmnist_arrays, resolve
 from scipy.special import log_softmax
 
@@ -28,7 +27,8 @@ from beitmed import config, data, methods, pipeline
 from beitmed.errors import UserError
 from beitmed.methods import autogluon, autogluon_worker
 from beitmed.report.content import baselines
-from beitmed.runs import finished
+from beitmed.runs import reader
+from beitmed.runs.reader import read_config
 
 SMALL = ("dataset=phantom", "data.limit=12", "evaluate.n_resamples=100", "method=autogluon")
 REAL = os.environ.get("BEITMED_AUTOGLUON_PYTHON")
@@ -111,7 +111,7 @@ def test_a_run_is_that_of_the_other_process(python, tmp_path, caplog):
                  "seed=3", "+method.hyperparameters.optim.lr=0.25")  # fmt: skip
     assert "autogluon: training for up to 9 s" in caplog.text
     assert "nobody wants" not in caplog.text
-    read = finished.read(run)
+    read = reader.read(run)
     known = data.load(resolve(*SMALL))
     chosen = [int(r["index"]) for r in csv.DictReader((run / "train_indices.csv").open())]
     x = {n: s.images.reshape(len(s.labels), -1).mean(axis=1) for n, s in known.splits.items()}
@@ -137,7 +137,7 @@ def test_a_run_is_that_of_the_other_process(python, tmp_path, caplog):
     with pytest.raises(UserError, match="autogluon: no such folder"):
         methods.load(cfg, moved, known.class_names)
     moved.rename(run)
-    [one] = finished.find([tmp_path / "outputs"])[0]
+    [one] = reader.find([tmp_path / "outputs"])[0]
     assert baselines.departures(one)[0].startswith("AutoGluon MultiModal for 9 s stands in")
     for title in ("AutoKeras", "Google AutoML Vision"):
         assert baselines.is_counterpart({"method": title, "size": "28"}, one)
@@ -231,7 +231,7 @@ def test_autogluon_itself(tmp_path):
              "method.pretrained=false", "method.checkpoint=resnet18")  # fmt: skip
     said = json.loads((run / "model.json").read_text())
     assert said["parameters"] > 11e6 and said["summary"]["training_time"] > 0
-    read = finished.read(run)
+    read = reader.read(run)
     np.testing.assert_allclose(np.exp(read.test.logits).sum(axis=1), 1, atol=1e-3)
     assert len(np.unique(read.test.logits)) > 10
     moved = run.rename(tmp_path / "moved")

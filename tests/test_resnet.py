@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from beitmed.runs.artifacts import open_run
 from conftest import resolve
 from sklearn.metrics import roc_auc_score
 
@@ -18,6 +17,7 @@ from beitmed.errors import UserError
 from beitmed.methods import epochs, resnet_network
 from beitmed.methods.resnet_training import Training
 from beitmed.model import Row
+from beitmed.runs.folder import open_run
 
 SMALL = ("dataset=phantom", "data.limit=8", "evaluate.n_resamples=100", "method=resnet18",
          "method.epochs=3", "method.batch_size=8")  # fmt: skip

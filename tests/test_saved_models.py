@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beitmed.runs.artifacts import read_config
 from conftest import medmnist_arrays, resolve
 
 from beitmed import config, data, methods, pipeline
 from beitmed.config.method import NAMES, OPTIONAL, reads
 from beitmed.errors import UserError
 from beitmed.methods import automl, estimators
-from beitmed.runs import finished
+from beitmed.runs import reader
+from beitmed.runs.reader import read_config
 
 SMALL = ("dataset=phantom", "data.limit=20", "evaluate.n_resamples=100", "backbone=beit_tiny",
          "train.epochs=1", "train.eval_batch_size=7")  # fmt: skip
@@ -61,7 +61,7 @@ def assert_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args, **kwargs):
         raise AssertionError("unpickled")
 
-    said = finished.read(run)
+    said = reader.read(run)
     shutil.rmtree(run.parents[1] / "cache", ignore_errors=True)
     moved = Path(shutil.move(run, run.parents[1] / "moved"))
     with monkeypatch.context() as patch:
@@ -153,13 +153,13 @@ def test_every_key_that_a_method_reads_is_taken(name, tmp_path):
     rest = ("dataset=phantom", "data.limit=4", f"method={name}", "evaluate.n_resamples=100",
             f"output_dir={tmp_path}/outputs", f"cache.root={tmp_path}/cache")  # fmt: skip
     cfg = resolve(*rest, *given, *SETTINGS.get(name, []))
-    config.check_given(cfg, given)
+    config.check_read([cfg], given)
     run = pipeline.run(cfg)
     assert (run / "metrics.json").is_file()
     unread = [f"{key}={READ[key]}" for key in OPTIONAL if key not in reads({"name": name})]
     for one in unread:
         with pytest.raises(UserError, match="does not read it"):
-            config.check_given(cfg, [one])
+            config.check_read([cfg], [one])
 
 
 def test_other_weights_or_a_damaged_file_are_told(tmp_path, tiny_weights):

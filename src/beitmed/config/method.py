@@ -139,12 +139,12 @@ class AutogluonMethod(_OwnMethod):
 class OtherMethod(_Method):
     """A baseline from outside the package.
 
-    module: imported by its name; its contract is that of `beitmed.methods`.
+    module: imported by its name; its contract is that of `beitmed.methods`. title: null: the name.
     reads_keys: which of `OPTIONAL` it reads. options: whatever it wants to know.
     """
 
-    title: Annotated[str | None, Decides.NOTHING]
     module: ModulePath
+    title: Annotated[str | None, Decides.NOTHING] = None
     reads_keys: list[Key] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
 

@@ -14,7 +14,8 @@ from beitmed.plots.page import COLUMNS, EDGE, FULL_WIDTH, WIDTH, Page, styled, u
 from beitmed.plots.roc import case_counts
 from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats, wilson
+from beitmed.statistics.level import Bools, Floats
+from beitmed.statistics.proportions import wilson
 from beitmed.tasks.measures import ECE_BINS
 
 

@@ -169,7 +169,8 @@ def finished(own: Path) -> Path:
 def test_every_page_uses_commands_that_are_known():
     assert {"bash scripts/quickstart.sh", "bash scripts/test.sh"} <= set(COMMANDS)
     first = {words_of(c)[0] for c in COMMANDS} - {"--help"}
-    assert first <= {*front.COMMANDS, "scripts/test.sh", "scripts/bench.py"}
+    scripts = {p.relative_to(REPOSITORY).as_posix() for p in REPOSITORY.glob("scripts/*.*")}
+    assert first <= {*front.COMMANDS, *scripts}
     assert {c for c in SHOWN if words_of(c)[0] == "train"} == set(RUNS)
 
 
@@ -193,11 +194,11 @@ def test_the_keys_of_other_commands_exist(command, own, monkeypatch):
         assert cache._chosen([], rule) == []
 
 
-def test_the_options_of_the_benchmark_exist():
-    source = (REPOSITORY / "scripts" / "bench.py").read_text()
-    for command in COMMANDS:
-        for word in shlex.split(command) if "scripts/bench.py" in command else ():
-            assert not word.startswith("--") or f'"{word}"' in source, command
+def test_the_options_of_the_scripts_exist():
+    for command in (c for c in COMMANDS if c.startswith("python scripts/")):
+        source = (REPOSITORY / command.split()[1]).read_text()
+        options = [word for word in command.split() if word.startswith("--")]
+        assert [word for word in options if f'"{word}"' not in source] == [], command
 
 
 def test_what_stands_in_the_runs_of_the_extensions(finished, monkeypatch):

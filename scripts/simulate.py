@@ -297,7 +297,8 @@ def average_precision(y: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray]
             new = np.diff(hits, axis=0, prepend=0)
             precision = np.divide(hits, above, out=np.zeros(w.shape), where=above > 0)
             total = hits[-1].astype(float)
-            columns.append(np.where(total > 0, (precision * new).sum(axis=0) / total, np.nan))
+            area = (precision * new).sum(axis=0)
+            columns.append(np.divide(area, total, out=total * np.nan, where=total > 0))
         return np.column_stack(columns)
 
     return function

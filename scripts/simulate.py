@@ -103,7 +103,7 @@ def mean_auc(rng: np.random.Generator, count: int) -> Rows:
         for n in (60, 150, 600):
             for kind in ("classes", "labels"):
 
-                def draw(size: int, kind: str = kind, apart: float = apart):  # noqa: ANN202
+                def draw(size: int, kind: str = kind, apart: float = apart):
                     if kind == "classes":
                         label = rng.choice(3, size, p=[0.1, 0.3, 0.6])
                         member = label[:, None] == np.arange(3)
@@ -368,7 +368,7 @@ def over_seeds(rng: np.random.Generator, count: int) -> Rows:
                   0.05, count)  # fmt: skip
 
 
-def _kappas(y: np.ndarray, predicted: np.ndarray):  # noqa: ANN202
+def _kappas(y: np.ndarray, predicted: np.ndarray):
     found = [
         jackknife.of_sums(lambda s: _of_tables(s)[:, 2:3], np.eye(4)[2 * y + p])
         for p in predicted.astype(int)
@@ -540,7 +540,7 @@ def powers(rng: np.random.Generator, count: int) -> Rows:
     for images, number in ((156, 1), (600, 1), (156, 5)):
         base_variance, tau = 0.1, 0.2 if number > 1 else 0.0
 
-        def draw(gap: float, images: int = images, number: int = number, tau: float = tau):  # noqa: ANN202
+        def draw(gap: float, images: int = images, number: int = number, tau: float = tau):
             base = rng.normal(size=images)
             shifts = np.array([0.9 + gap, 0.9])[:, None, None] + tau * rng.normal(
                 size=(2, number, 1)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
@@ -97,6 +98,21 @@ def auc(rng: np.random.Generator, count: int) -> Rows:
 
 
 @table
+def skewed_auc(rng: np.random.Generator, count: int) -> Rows:
+    """Exponential scores, the positives spread further: far from binormal, where it covers less."""
+    for area in (0.75, 0.9, 0.95, 0.98):
+        for m, n in ((10, 100), (42, 114), (100, 100), (100, 2000), (2000, 2000)):
+            y, hits = np.repeat([True, False], [m, n]), 0
+            trials = count if m * n < 10**6 else max(count // 4, 10)
+            for _ in range(trials):
+                score = rng.exponential(size=m + n) * np.where(y, area / (1 - area), 1)
+                hits += covered(areas.auc_interval(y, score)[:2], area)
+            setting = f"AUC {area}, {m} against {n}"
+            note = "a known weakness: the band is not the 0.93 of other tables"
+            yield Row("skewed_auc", setting, "coverage", hits / trials, 0.88, 0.98, trials, note)
+
+
+@table
 def mean_auc(rng: np.random.Generator, count: int) -> Rows:
     """The mean AUC of three classes and of five labels, one of them rare."""
     for apart in (0.8, 1.5, 3.0):
@@ -116,15 +132,19 @@ def mean_auc(rng: np.random.Generator, count: int) -> Rows:
                 truth = float(ndtr(apart / np.sqrt(2)))  # of labels
                 if kind == "classes":
                     truth = float(areas.mean_auc(*_one(draw(200_000))).values[0])
-                hits = trials = 0
+                hits = trials = above = 0
                 for _ in range(count):
                     member, score = draw(n)
                     if (member.all(axis=0) | ~member.any(axis=0)).any():
                         continue
                     trials += 1
-                    hits += covered(areas.mean_auc_interval(member, score)[:2], truth)
+                    low, high, _ = areas.mean_auc_interval(member, score)
+                    hits += covered((low, high), truth)
+                    above += low > truth
                 setting = f"{kind}, mean AUC {truth:.3f}, {n} images"
-                yield Row("mean_auc", setting, "coverage", hits / trials, *COVERAGE, trials)
+                note = "" if above else "no limit can be above the truth here"
+                most = COVERAGE[1] if above else 1.0
+                yield Row("mean_auc", setting, "coverage", hits / trials, 0.93, most, trials, note)
 
 
 def _one(drawn: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -277,8 +297,7 @@ def average_precision(y: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray]
             new = np.diff(hits, axis=0, prepend=0)
             precision = np.divide(hits, above, out=np.zeros(w.shape), where=above > 0)
             total = hits[-1].astype(float)
-            columns.append(np.divide((precision * new).sum(axis=0), total,
-                                     out=np.full(total.shape, np.nan), where=total > 0))  # fmt: skip
+            columns.append(np.where(total > 0, (precision * new).sum(axis=0) / total, np.nan))
         return np.column_stack(columns)
 
     return function
@@ -413,6 +432,7 @@ def single_pairs(rng: np.random.Generator, count: int) -> Rows:
 @table
 def prior_shift(rng: np.random.Generator, count: int) -> Rows:
     """Alarms without a shift, found shifts, and what a correction does to accuracy."""
+    count = max(count // 2, 20)
 
     def draw(n: int, share: float, apart: float) -> tuple[np.ndarray, np.ndarray]:
         y = (rng.random(n) < share).astype(np.int64)
@@ -471,7 +491,7 @@ def calibration(rng: np.random.Generator, count: int) -> Rows:
 
 @table
 def decision(rng: np.random.Generator, count: int) -> Rows:
-    """Net benefit, predictive values at another prevalence, an operating point set on validation."""
+    """Net benefit, predictive values at another prevalence, a threshold set beforehand."""
     cuts, n = np.array([0.1, 0.3, 0.5]), 156
     z = 1.5 * rng.normal(size=10**6)
     y = rng.random(z.size) < expit(z)
@@ -574,7 +594,7 @@ def folds(rng: np.random.Generator, count: int) -> Rows:
             fold = _folds(rng, y[::size])[group]
             found, truth = [], []
             for f in range(5):
-                weight, offset = _discriminant(x[fold != f], y[fold != f])
+                weight = _discriminant(x[fold != f], y[fold != f])
                 held = fold == f
                 score = (x[held] @ weight)[None, :, None]
                 groups = group[held] if size > 1 else None
@@ -594,9 +614,9 @@ def _folds(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
     return fold
 
 
-def _discriminant(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+def _discriminant(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     within = np.cov(np.concatenate([x[y] - x[y].mean(axis=0), x[~y] - x[~y].mean(axis=0)]).T)
-    return np.linalg.solve(within, x[y].mean(axis=0) - x[~y].mean(axis=0)), 0.0
+    return np.linalg.solve(within, x[y].mean(axis=0) - x[~y].mean(axis=0))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -614,11 +634,12 @@ def main(arguments: list[str] | None = None) -> int:
         for row in TABLES[name](np.random.default_rng(2026), count):
             rows.append(row)
             mark = " " if row.inside(2) else "!"
-            print(f"{mark} {row.setting:58} {row.measure:42} {row.share:7.3f}  "
-                  f"[{row.low:g}, {row.high:g}] {row.trials:5d}  {row.note}", flush=True)  # fmt: skip
+            band = f"[{row.low:g}, {row.high:g}]"
+            said = f"{mark} {row.setting:58} {row.measure:42} {row.share:7.3f}  {band:14}"
+            print(f"{said} {row.trials:5d}  {row.note}", flush=True)
         print(f"  {time.perf_counter() - start:.0f} s")
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
+        with Path(options.csv).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([f.name for f in fields(Row)])
             writer.writerows(astuple(row) for row in rows)

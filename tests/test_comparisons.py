@@ -394,6 +394,7 @@ def simulate(draw, summarise, compare, truth, count):
     return mean.mean(), difference.mean(), false_alarm.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "tau"), [(1, 0), (3, 0.15)])
 def test_auc_intervals_cover_and_the_test_keeps_its_level(seeds, tau):
     mean, difference, false_alarm = simulate(
@@ -408,6 +409,7 @@ def test_auc_intervals_cover_and_the_test_keeps_its_level(seeds, tau):
     assert 0.02 <= false_alarm <= 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "tau"), [(1, 0), (3, 0), (5, 0.15)])
 def test_accuracy_intervals_cover_and_the_test_keeps_its_level(seeds, tau):
     mean, difference, false_alarm = simulate(
@@ -424,6 +426,7 @@ def test_accuracy_intervals_cover_and_the_test_keeps_its_level(seeds, tau):
     assert false_alarm <= 0.06
 
 
+@pytest.mark.slow
 def test_interval_without_what_training_moves_or_with_a_normal_quantile_would_miss():
     """Why the interval has the seeds and a t quantile: without, it covers less than it says."""
     rng, covered = np.random.default_rng(16), []

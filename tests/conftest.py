@@ -114,6 +114,14 @@ FAST = (
 )
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of seconds. Tests share it: to damage it, copy it."""
+    from beitmed import pipeline
+
+    return pipeline.run(resolve(*FAST, f"output_dir={tmp_path_factory.mktemp('runs') / 'outputs'}"))
+
+
 def medmnist_arrays(
     flag: str, size: int, seed: int = 0, n: int | None = None
 ) -> dict[str, np.ndarray]:

@@ -25,7 +25,8 @@ from beitmed.report.document import (
     Section,
     Table,
 )
-from beitmed.statistics import intervals
+from beitmed.statistics import areas
+from beitmed.statistics.proportions import wilson
 
 _EPOCH = ("train_loss", "val_loss", "val_auc", "val_accuracy")
 HOSTILE = (
@@ -74,14 +75,14 @@ def curves() -> list[Curve]:
 
 
 def _proportion(hits: int, n: int) -> Interval:
-    low, high = map(float, intervals.wilson(hits, n))
+    low, high = map(float, wilson(hits, n))
     return Interval(hits / n, low, high)
 
 
 def _row(c: Curve) -> list[str | int | float | bool | Interval | None]:
     actual, score = np.array(c.actual), np.array(c.score, float)
-    auc, *_ = intervals.delong(actual, score)
-    low, high, _ = intervals.auc_interval(actual, score)
+    auc, *_ = areas.delong(actual, score)
+    low, high, _ = areas.auc_interval(actual, score)
     called = score > 0
     return [
         c.name,
@@ -137,7 +138,7 @@ def _figures(folder: Path, runs: list[Curve]) -> list[Figure]:
     write(learning_curves([learned], title="Scores"), folder / "figures" / "scores v1.0")
     return [
         Figure("fig-auc", "AUC of every run", "Eight intervals, which overlap within a dataset.",
-               Path("figures/auc"), ["Squares: values; lines: 95 % intervals."]),
+               Path("figures/auc"), ["Squares: values; lines: 95 % areas."]),
         Figure("fig-scores", f"Epochs of {runs[0].name}", "Loss and metrics of two epochs.",
                folder / "figures" / "scores v1.0"),
     ]  # fmt: skip

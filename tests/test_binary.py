@@ -13,6 +13,7 @@ from scipy.special import expit, softmax
 from sklearn import metrics as sk
 from two_class_cases import draw, run, two_columns
 
+from beitmed.statistics import areas
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks import measures
 from beitmed.tasks.binary import METRICS, evaluate
@@ -223,24 +224,39 @@ def test_undefined_is_none_with_a_reason(y, m, undefined):
 def test_nothing_is_nan_or_collapsed_for_a_perfect_classifier():
     result = run(test=(np.repeat([1, 0], 20), np.repeat([7.0, -7.0], 20)))
     assert result["f1"].value == result["mcc"].value == result["average_precision"].value == 1
-    for name in ("f1", "mcc", "average_precision", "brier"):
+    for name in ("f1", "mcc", "brier"):
         assert result[name].ci_low is None and "do not vary" in result[name].reason
+    assert "leaving out an image" in result["average_precision"].reason
     for name in ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity"):
         e = result[name]
         assert e.value == e.ci_high == 1 and 0.8 < e.ci_low < 0.97, name
 
 
-def test_a_resample_without_a_value_takes_the_interval_away():
+def test_resamples_without_a_value_are_drawn_again_until_they_are_most():
     y = np.repeat([1, 0], 10)
     m = np.where(np.arange(20) % 10 == 0, 1.0, -1.0)  # two predicted positives
     e = run(test=(y, m))["mcc"]
-    assert e.value == 0 and e.ci_low is None
-    assert "of 200 bootstrap resamples" in e.reason
+    assert e.value == 0 and e.ci_low < -0.2 and e.ci_high > 0.2
+    y = np.append([1], np.zeros(200, int))
+    e = run(test=(y, np.where(y, 1.0, -1.0) * np.append([1], np.tile([1, -1], 100))))["f1"]
+    assert e.value > 0 and e.ci_low is not None  # the only positive case is missing in 37 %
 
 
-def test_a_class_of_one_case_has_no_bootstrap_interval():
-    e = run(test=([1, 0, 0, 0], [1.0, 0.5, -1, -2]))["brier"]
-    assert e.value > 0 and e.ci_low is None and "only one positive case" in e.reason
+@pytest.mark.parametrize(
+    ("y", "m", "value"),
+    [
+        ([1, 1, 1, 0, 0, 0], [3, 4, 5, 0, 1, 2], 1.0),
+        ([0, 0, 0, 1, 1, 1], [3, 4, 5, 0, 1, 2], 0.0),
+        ([0, 0, 0, 1, 1, 1], [2, 2, 2, 2, 2, 2], 0.5),
+        ([1, 0, 0, 0], [1, 0, 1, 2], 0.5),
+    ],
+)
+def test_auc_without_delong_variance_still_has_an_interval(y, m, value):
+    e = run(test=(y, m))["auc"]
+    assert e.value == value and e.interval == areas.METHOD
+    assert e.ci_high - e.ci_low > 0.3
+    assert e.ci_low <= value <= e.ci_high
+    assert (e.ci_low == 0) == (value == 0) and (e.ci_high == 1) == (value == 1)
 
 
 def test_training_labels_of_one_class():

@@ -10,7 +10,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from beitmed.statistics import intervals
+from beitmed.statistics import areas, jackknife
 from beitmed.statistics.comparisons import (
     accuracy_differences,
     auc_differences,
@@ -18,13 +18,14 @@ from beitmed.statistics.comparisons import (
     resolution,
     sign_flip,
 )
+from beitmed.statistics.proportions import wilson
 from beitmed.statistics.seeds import (
     TEST_AND_SEEDS,
     TEST_ONLY,
     accuracy_summary,
-    auc_spread,
     auc_summary,
 )
+from beitmed.statistics.spread import degrees
 
 BREAST = np.repeat([True, False], [42, 114])
 
@@ -79,7 +80,7 @@ def naive_covariance(y, models):
 @pytest.mark.parametrize("ties", [False, True])
 def test_placements_are_the_means_of_the_kernel(ties):
     s = scores(np.random.default_rng(0), seeds=3, ties=ties)
-    v_pos, v_neg = intervals.placements(BREAST, s)
+    v_pos, v_neg = areas.placements(BREAST, s)
     assert v_pos.shape == (3, 42) and v_neg.shape == (3, 114)
     for row, pos, neg in zip(s, v_pos, v_neg, strict=True):
         kernel = naive_kernel(BREAST, row)
@@ -89,7 +90,7 @@ def test_placements_are_the_means_of_the_kernel(ties):
 
 def test_placements_by_hand():
     y = np.array([True, False, True, False])
-    v_pos, v_neg = intervals.placements(y, np.array([2.0, 1.0, 1.0, 3.0]))
+    v_pos, v_neg = areas.placements(y, np.array([2.0, 1.0, 1.0, 3.0]))
     assert v_pos.tolist() == [0.5, 0.25]  # above one of two; tied with one, below the other
     assert v_neg.tolist() == [0.75, 0.0]
 
@@ -100,8 +101,8 @@ def test_placements_by_hand():
 def test_single_seed_has_the_interval_of_a_single_run():
     s = scores(np.random.default_rng(1))
     found = auc_summary(BREAST, s)
-    area, variance = intervals.delong(BREAST, s[0])
-    assert (found.low, found.high, found.interval) == intervals.auc_interval(BREAST, s[0])
+    area, variance = areas.delong(BREAST, s[0])
+    assert (found.low, found.high, found.interval) == areas.auc_interval(BREAST, s[0])
     assert (found.mean, found.values) == (area, (area,))
     assert found.test_se == pytest.approx(np.sqrt(variance))
     assert (found.sd, found.seed_se, found.covers) == (None, None, TEST_ONLY)
@@ -115,11 +116,11 @@ def test_seeds_as_readers_of_obuchowski_and_rockette():
     cov2 = covariance[~np.eye(4, dtype=bool)].mean()
     variance, df = (sd2 + 4 * cov2) / 4, (sd2 + 4 * cov2) ** 2 / (sd2**2 / 3)
     assert sd2 > np.diag(covariance).mean() - cov2  # seeds matter, nothing is cut at 0
-    scale = found.mean * (1 - found.mean)
-    half = stats.t.isf(0.025, df) * np.sqrt(variance) / scale
-    logit = np.log(found.mean / (1 - found.mean))
-    assert found.low == pytest.approx(1 / (1 + np.exp(half - logit)), rel=1e-9)
-    assert found.high == pytest.approx(1 / (1 + np.exp(-half - logit)), rel=1e-9)
+    spread = areas.mean_auc(BREAST[:, None], s[:, :, None]).spread()
+    assert spread.variance == pytest.approx(variance, rel=1e-9)
+    assert degrees(spread.variance, spread.doubt) == pytest.approx(df, rel=1e-9)
+    half = stats.t.isf(0.025, df) * np.sqrt(variance)
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.15)
     assert found.covers == TEST_AND_SEEDS
     assert found.sd == pytest.approx(np.sqrt(sd2)) and found.seed_se == pytest.approx(found.sd / 2)
     assert found.test_se == pytest.approx(np.sqrt(covariance.mean()))
@@ -133,17 +134,17 @@ def test_equal_seeds_say_no_more_than_one():
     c = correctness(np.random.default_rng(3))
     one, three = accuracy_summary(c), accuracy_summary(c.repeat(3, axis=0))
     assert (three.low, three.high) == pytest.approx((one.low, one.high), rel=1e-12)
-    assert [one.low, one.high] == pytest.approx([float(x) for x in intervals.wilson(c.sum(), 156)])
+    assert [one.low, one.high] == pytest.approx([float(x) for x in wilson(c.sum(), 156)])
 
 
 def test_perfect_models():
     s = np.stack([BREAST * 2.0, BREAST * 3.0])
     found = auc_summary(BREAST, s)
-    assert (found.mean, found.high, found.interval) == (1.0, 1.0, "Newcombe score")
-    assert 0.9 < found.low < 1 and found.test_se is None and found.covers == TEST_ONLY
+    assert (found.mean, found.high, found.interval) == (1.0, 1.0, areas.METHOD)
+    assert 0.9 < found.low < 1 and found.test_se is None
     right = accuracy_summary(np.ones((3, 156), bool))
     assert (right.mean, right.high) == (1.0, 1.0)
-    assert right.low == pytest.approx(float(intervals.wilson(156, 156)[0]))
+    assert right.low == pytest.approx(float(wilson(156, 156)[0]))
     wrong = accuracy_summary(np.zeros((3, 156), bool))
     assert (wrong.mean, wrong.low) == (0.0, 0.0)
 
@@ -172,10 +173,10 @@ def test_class_of_one_image():
     y = np.array([True, False, False, False])
     s = np.array([[2.0, 1, 3, 0], [2, 1, 0, 3]])
     found = auc_summary(y, s)
-    assert (found.interval, found.covers, found.test_se) == ("Newcombe score", TEST_ONLY, None)
+    assert found.interval == areas.METHOD and found.high - found.low > 0.5
     difference = of_one(s, s[:, ::-1], y)
     assert difference.value is not None and difference.p is None
-    assert "two images of each class" in difference.reason
+    assert "two images (patients) of each class" in difference.reason
 
 
 # --- AUC in pairs
@@ -278,17 +279,18 @@ def test_pairs_are_named_in_order_and_signed():
 # --- Accuracy in pairs
 
 
-def test_single_seeds_are_mcnemar_and_bonett_price():
+def test_single_seeds_are_bonett_price_and_mcnemar():
     rng = np.random.default_rng(9)
     for _ in range(20):
         a, b = correctness(rng), correctness(rng, accuracy=0.85)
         found = of_two(a, b)
         only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
         table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
-        assert found.p == pytest.approx(mcnemar(table, exact=True).pvalue, rel=0, abs=1e-12)
-        assert found.p_models == found.p
+        exact = mcnemar(table, exact=True).pvalue
+        assert found.p_models == pytest.approx(exact, rel=0, abs=1e-12)
+        assert (found.p < 0.05) == (not found.low <= 0 <= found.high)
         assert (found.only_first, found.only_second) == (only_a, only_b)
-        assert (found.test, found.p_covers, found.covers) == ("exact McNemar", TEST_ONLY, TEST_ONLY)
+        assert (found.test, found.p_covers, found.covers) == ("Bonett-Price", TEST_ONLY, TEST_ONLY)
         # Bonett and Price 2012, equation 8.
         p, q = (only_a + 1) / 158, (only_b + 1) / 158
         half = 1.959964 * np.sqrt((p + q - (p - q) ** 2) / 158)
@@ -392,6 +394,7 @@ def simulate(draw, summarise, compare, truth, count):
     return mean.mean(), difference.mean(), false_alarm.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "tau"), [(1, 0), (3, 0.15)])
 def test_auc_intervals_cover_and_the_test_keeps_its_level(seeds, tau):
     mean, difference, false_alarm = simulate(
@@ -406,6 +409,7 @@ def test_auc_intervals_cover_and_the_test_keeps_its_level(seeds, tau):
     assert 0.02 <= false_alarm <= 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "tau"), [(1, 0), (3, 0), (5, 0.15)])
 def test_accuracy_intervals_cover_and_the_test_keeps_its_level(seeds, tau):
     mean, difference, false_alarm = simulate(
@@ -422,15 +426,18 @@ def test_accuracy_intervals_cover_and_the_test_keeps_its_level(seeds, tau):
     assert false_alarm <= 0.06
 
 
+@pytest.mark.slow
 def test_interval_without_what_training_moves_or_with_a_normal_quantile_would_miss():
     """Why the interval has the seeds and a t quantile: without, it covers less than it says."""
     rng, covered = np.random.default_rng(16), []
     for _ in range(400):
         s = scores(rng, seeds=2, tau=0.3)
-        found, spread = auc_summary(BREAST, s), auc_spread(BREAST, s)[0]
+        found = auc_summary(BREAST, s)
+        spread = areas.mean_auc(BREAST[:, None], s[:, :, None]).spread()
         limits = [(found.low, found.high)]
         for variance in (spread.test + spread.seed, spread.test):
-            limits.append(intervals.auc_limits(found.mean, variance, 42, 114)[:2])
+            half = 1.959964 * np.sqrt(variance)
+            limits.append(jackknife.transformed(found.mean, half, "share"))
         covered.append([low <= 0.9 <= high for low, high in limits])
     ours, normal, without = np.mean(covered, axis=0)
     assert ours >= 0.92 and normal < 0.915 and without < 0.87

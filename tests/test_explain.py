@@ -31,15 +31,10 @@ from beitmed.runs import folder as run_folder
 from beitmed.runs import reader
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pipeline.run(resolve(*FAST, f"output_dir={tmp_path_factory.mktemp('runs')}"))
-
-
 @pytest.fixture
-def run(finished: Path, tmp_path: Path) -> Path:
+def run(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of a finished run, to be damaged."""
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +58,10 @@ def predictions(run: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array([int(r["label"]) for r in rows]), logits
 
 
-def test_the_command_writes_what_it_says(finished, tmp_path):
-    done = beitmed(str(finished), "images=9", "layer=7", module="explain", cwd=tmp_path)
+def test_the_command_writes_what_it_says(run, tmp_path):
+    done = beitmed(str(run), "images=9", "layer=7", module="explain", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    out = finished / "attention"
+    out = run / "attention"
     stems = ("overview_test_layer7_patches", "test00009_layer7_patches")
     figures = {f"{s}{w}.{kind}" for s in stems for w in ("", "-column") for kind in ("png", "svg")}
     assert {p.name for p in out.iterdir()} == {"attention.json", "attention.npz", *figures}
@@ -76,7 +71,7 @@ def test_the_command_writes_what_it_says(finished, tmp_path):
     assert said["rows_read_by_classifier"] == "patches"
     assert "after layer 8, not after this one" in said["caption"]
     assert "Attention is not attribution" in said["caption"]
-    labels, logits = predictions(finished, "test")
+    labels, logits = predictions(run, "test")
     [image] = said["images"]
     assert (image["index"], image["label"]) == (9, labels[9])
     assert image["prediction"] == logits[9].argmax()
@@ -88,18 +83,18 @@ def test_the_command_writes_what_it_says(finished, tmp_path):
             total = npz[name].sum((-1, -2)) + npz[f"{name}_on_cls"]
             assert total == pytest.approx(1, abs=1e-5)
     # Another process gives the same bytes.
-    output.write(finished, tmp_path / "again", Choice(images="9", layer="7"))
+    output.write(run, tmp_path / "again", Choice(images="9", layer="7"))
     for path in out.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
 
-def test_the_values_are_those_of_the_network_put_together_by_hand(finished):
-    explained, logits = explanation.explain(finished, Choice(images="3,0"))
-    cfg = reader.read_config(finished)
+def test_the_values_are_those_of_the_network_put_together_by_hand(finished_run):
+    explained, logits = explanation.explain(finished_run, Choice(images="3,0"))
+    cfg = reader.read_config(finished_run)
     loaded = data.load(cfg)
     beit, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
     network = FreezableBackbone(beit, cfg.unfreeze).eval()
-    load_top(network, finished / "top.safetensors")
+    load_top(network, finished_run / "top.safetensors")
     items = PixelDataset(loaded.test.images, loaded.test.labels, processor).__getitems__([3, 0])
     pixels = torch.stack([item["pixel_values"] for item in items])
     network.model.set_attn_implementation("eager")
@@ -139,41 +134,41 @@ def test_the_default_rows_follow_the_pooling_of_the_checkpoint(cls_weights, tmp_
     assert np.array_equal(again.heads, explained.heads)
 
 
-def test_weights_that_the_run_was_not_trained_on_are_refused(finished, tiny_weights):
+def test_weights_that_the_run_was_not_trained_on_are_refused(finished_run, tiny_weights):
     with pytest.raises(UserError, match="was trained on a trunk with SHA-256"):
-        explanation.explain(finished, Choice(images="0"), [f"backbone.weights={tiny_weights}"])
+        explanation.explain(finished_run, Choice(images="0"), [f"backbone.weights={tiny_weights}"])
 
 
-def test_rows_that_the_classifier_does_not_read_are_labelled(finished):
-    explained, _ = explanation.explain(finished, Choice(images="1", rows="cls"))
+def test_rows_that_the_classifier_does_not_read_are_labelled(finished_run):
+    explained, _ = explanation.explain(finished_run, Choice(images="1", rows="cls"))
     assert "row of CLS of layer 8 of 8, which is NOT what the classifier reads" in explained.caption
-    reading, _ = explanation.explain(finished, Choice(images="1"))
+    reading, _ = explanation.explain(finished_run, Choice(images="1"))
     assert not np.allclose(reading.heads, explained.heads, atol=1e-5)
 
 
 @pytest.mark.parametrize("split", ["test", "val"])
-def test_errors_are_the_runs_own_surest_first(finished, split):
-    labels, logits = predictions(finished, split)
+def test_errors_are_the_runs_own_surest_first(finished_run, split):
+    labels, logits = predictions(finished_run, split)
     confidence = np.exp(logits).max(1) / np.exp(logits).sum(1)
     wrong = [i for i in range(len(labels)) if logits[i].argmax() != labels[i]]
     assert len(wrong) > 3  # else there is nothing to test
     expected = sorted(wrong, key=lambda i: -confidence[i])[:3]
-    explained, _ = explanation.explain(finished, Choice(images="errors:3", split=split))
+    explained, _ = explanation.explain(finished_run, Choice(images="errors:3", split=split))
     assert explained.indices.tolist() == expected
     assert (explained.predictions != explained.labels).all()
     assert "the 3 errors that the run was most sure of" in explained.caption
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_each_takes_the_first_of_each_class(finished, split):
-    explained, _ = explanation.explain(finished, Choice(images="each:2", split=split))
-    labels = data.load(reader.read_config(finished)).splits[split].labels
+def test_each_takes_the_first_of_each_class(finished_run, split):
+    explained, _ = explanation.explain(finished_run, Choice(images="each:2", split=split))
+    labels = data.load(reader.read_config(finished_run)).splits[split].labels
     zeros, ones = (np.flatnonzero(labels == c)[:2].tolist() for c in (0, 1))
     assert explained.indices.tolist() == zeros + ones
 
 
-def test_a_report_draws_one_figure_under_a_name_of_its_own(finished, tmp_path):
-    [test_set], _ = variants.group([reader.read(finished)])
+def test_a_report_draws_one_figure_under_a_name_of_its_own(finished_run, tmp_path):
+    [test_set], _ = variants.group([reader.read(finished_run)])
     section = report_attention.section(test_set, tmp_path, None)
     stems = ("attention-phantom", "attention-phantom-column")
     files = {f"{stem}.{kind}" for stem in stems for kind in ("png", "svg")}
@@ -182,7 +177,7 @@ def test_a_report_draws_one_figure_under_a_name_of_its_own(finished, tmp_path):
     assert "of the test split (the first 2 of each class)" in figure.notes[0]
     # The command works where the report was made.
     command_line = re.search("`beitmed explain (.*)`", figure.notes[1])[1]
-    assert (Path.cwd() / command_line).samefile(finished)
+    assert (Path.cwd() / command_line).samefile(finished_run)
 
 
 def test_logits_that_are_not_the_runs_are_told(run, caplog):
@@ -212,9 +207,9 @@ def test_logits_that_are_not_the_runs_are_told(run, caplog):
         ({"split": "dev"}, "split: found 'dev'; allowed: test, val, train"),
     ],
 )
-def test_a_choice_that_is_not_there_is_refused(finished, choice, message):
+def test_a_choice_that_is_not_there_is_refused(finished_run, choice, message):
     with pytest.raises(UserError) as caught:
-        explanation.explain(finished, Choice(**choice))
+        explanation.explain(finished_run, Choice(**choice))
     assert message in str(caught.value)
 
 
@@ -227,10 +222,10 @@ def test_a_run_without_errors_is_told_so(run):
         explanation.explain(run, Choice(images="errors:2"))
 
 
-def test_too_many_images_are_refused(finished, monkeypatch):
+def test_too_many_images_are_refused(finished_run, monkeypatch):
     monkeypatch.setattr(explanation, "MOST_IMAGES", 3)
     with pytest.raises(UserError, match="means 4 images; allowed: at most 3"):
-        explanation.explain(finished, Choice(images="each:2"))
+        explanation.explain(finished_run, Choice(images="each:2"))
 
 
 def _truncate(path: Path) -> None:
@@ -264,13 +259,12 @@ def test_a_folder_that_is_no_finished_run_is_refused(run, damage, message):
     assert message in str(caught.value)
 
 
-def test_bad_input_is_exit_code_2_before_torch_is_imported(finished, tmp_path):
+def test_bad_input_is_exit_code_2_before_torch_is_imported(finished_run, tmp_path):
     """Each in one process, as the imports cost more than the checks."""
     bad = [
-        [], [str(tmp_path)], [str(tmp_path / "none")], [str(finished), str(finished)],
-        [str(finished), "images=99"], [str(finished), "layer=9"], [str(finished), "size=224"],
-        [str(finished), "device=tpu"], [str(finished), "data.download=maybe"],
-        [str(finished), "images=each"],
+        [], [str(tmp_path)], [str(tmp_path / "none")], [str(finished_run)] * 2,
+        *([str(finished_run), wrong] for wrong in ("images=99", "layer=9", "size=224",
+          "device=tpu", "data.download=maybe", "images=each")),
     ]  # fmt: skip
     code = f"""
 import sys
@@ -292,9 +286,9 @@ assert "torch" not in sys.modules
     assert any("device: found 'tpu'; allowed: 'auto', 'cpu' or 'cuda'" in line for line in said)
 
 
-def test_a_folder_that_cannot_be_written_is_told(finished):
+def test_a_folder_that_cannot_be_written_is_told(finished_run):
     with pytest.raises(UserError, match="cannot be written"):
-        output.write(finished, Path("/dev/null/attention"), Choice(images="0"))
+        output.write(finished_run, Path("/dev/null/attention"), Choice(images="0"))
 
 
 def test_a_runs_configuration_is_read_back_as_it_was(tmp_path):

@@ -24,7 +24,8 @@ from sklearn import metrics as reference
 from beitmed.report.document import Cell, Column, Curve, Document, Interval, Section, Table, plain
 from beitmed.report.render import folder as report_folder
 from beitmed.report.render import page
-from beitmed.statistics import calibration, intervals
+from beitmed.statistics import calibration
+from beitmed.statistics.proportions import wilson
 
 FLAGS = (
     "--no-sandbox",  # CI is root
@@ -250,7 +251,7 @@ def test_each_rate_has_the_limits_that_the_tables_have(open_page, example):
     curve = report_example.curves()[0]
     shown = view.inner_text("#page_numbers tbody tr td:nth-child(2)")
     actual, called = np.array(curve.actual), np.array(curve.score, float) > 0
-    low, high = intervals.wilson(int((actual & called).sum()), int(actual.sum()))
+    low, high = wilson(int((actual & called).sum()), int(actual.sum()))
     value = (actual & called).sum() / actual.sum()
     assert shown.split("\n") == [f"{value:.3f}", f"[{low:.3f}, {high:.3f}]"]
 

@@ -12,7 +12,7 @@ from scipy.stats import PermutationMethod, chi2_contingency, fisher_exact
 from scipy.stats.contingency import expected_freq
 
 from beitmed.data import Data, Split, counts
-from beitmed.statistics.intervals import wilson
+from beitmed.statistics.proportions import wilson
 
 #: A class shift is reported where the test's p-value is below this.
 SHIFT_LEVEL = 0.01

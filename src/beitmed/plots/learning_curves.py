@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from beitmed.plots.page import COLUMNS, EDGE, FULL_WIDTH, WIDTH, Page, styled
 from beitmed.plots.text import height_of, name_and_remark
-from beitmed.statistics.intervals import Floats
+from beitmed.statistics.level import Floats
 
 _SOLID = {"color": "black", "marker": "o", "markersize": 2.5}
 _BROKEN = {"color": "0.45", "marker": "s", "markersize": 2.5, "linestyle": "--"}

@@ -14,7 +14,8 @@ from beitmed.plots.page import COLUMNS, EDGE, FULL_WIDTH, WIDTH, Page, styled, u
 from beitmed.plots.roc import case_counts
 from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats, wilson
+from beitmed.statistics.level import Bools, Floats
+from beitmed.statistics.proportions import wilson
 from beitmed.tasks.measures import ECE_BINS
 
 
@@ -114,7 +115,7 @@ def _before_and_after(panel: Reliability) -> list[tuple[str, str, Bools, Floats]
     if panel.temperature is None:
         n = f"n = {panel.y.size}"
         return [(panel.name, remark(n, panel.ece), panel.y, panel.score)]
-    after = f"after T = {panel.temperature:.2f}"
+    after = f"T = {panel.temperature:.2f}"
     return [
         (panel.name, remark("before", panel.ece), panel.y, panel.score),
         (panel.name, remark(after, panel.ece_temperature), panel.y,

@@ -17,7 +17,7 @@ from beitmed.plots.page import COLUMNS, EDGE, FULL_WIDTH, LOOKS, WIDTH, Page, st
 from beitmed.plots.roc_points import roc_band, roc_points
 from beitmed.plots.text import fitted, height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
 
 FPR_LABEL = "False positive rate (1 − specificity)"
 TPR_LABEL = "True positive rate (sensitivity)"

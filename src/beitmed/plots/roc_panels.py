@@ -13,7 +13,7 @@ from beitmed.plots.roc import CHANCE, FPR_LABEL, TPR_LABEL, auc_short, draw_band
 from beitmed.plots.roc_points import corners
 from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks.task import Curves
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from beitmed.statistics.intervals import Bools, Floats, wilson
+from beitmed.statistics.level import Bools, Floats
+from beitmed.statistics.proportions import wilson
 from beitmed.tasks.two_classes import binary_labels, finite_scores
 
 

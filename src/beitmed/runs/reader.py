@@ -20,7 +20,7 @@ from beitmed.errors import UserError
 from beitmed.runs import predictions
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks import Task
 from beitmed.tasks.two_classes import margin
 

@@ -37,6 +37,8 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
             # Where an image has several labels it counts for each of them.
             "images_by_class": {k: counts(s.labels, classes) for k, s in data.splits.items()},
             "trained_on_by_class": used,
+            # By these, and not by counts or names, two test sets are known to be the same.
+            "digests": {k: s.digest for k, s in data.splits.items()},
         },
         "data",
     )

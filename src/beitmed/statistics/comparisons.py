@@ -7,29 +7,23 @@ difference first less second, in the order of the names.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from beitmed.statistics.intervals import LEVEL, Bools, Floats
-from beitmed.statistics.seeds import (
-    TEST_AND_SEEDS,
-    TEST_ONLY,
-    Spread,
-    accuracy_spread,
-    auc_spread,
-    degrees,
-    one_class,
-)
+from beitmed.statistics import areas, clusters
+from beitmed.statistics.clusters import Groups
+from beitmed.statistics.level import LEVEL, Bools, Floats
+from beitmed.statistics.paired import Seeds, pair_variances
+from beitmed.statistics.randomisation import sign_flip
+from beitmed.statistics.seeds import TEST_AND_SEEDS, TEST_ONLY, accuracy_measure, one_class
+from beitmed.statistics.spread import Measure, Spread
 
 Pair = tuple[str, str]
-Seeds = Mapping[str, Sequence[int]]
-Indices = NDArray[np.intp]
-Ints = NDArray[np.integer]
 #: A variance below this share of the two variants' own is rounding.
 _ROUNDING = 1e-12
 
@@ -39,10 +33,11 @@ class Difference:
     """First less second variant: the difference, its 95 % interval and a two-sided p.
 
     `covers` is the sources of variation in the interval, `p_covers` those in p. `interval` and
-    `test` name the methods. Of accuracies, `p_models` is an exact p that takes the models as
-    trained, and `only_first` and `only_second` count the images that one variant alone gets right
-    (one seed each). What is undefined is None and `reason` says why; it also says why p is 1 where
-    nothing varies.
+    `test` name the methods; p is below 0.05 where the interval excludes 0. Both come from `centre`
+    (the difference, of accuracies a little nearer 0), `se` and `df`. Of accuracies, `p_models` is
+    an exact p that takes the models as trained and the images as independent, and `only_first` and
+    `only_second` count the images that one variant alone gets right (one seed each). What is
+    undefined is None and `reason` says why; it also says why p is 1 where nothing varies.
     """
 
     value: float | None
@@ -57,6 +52,9 @@ class Difference:
     only_first: int | None = None
     only_second: int | None = None
     p_models: float | None = None
+    centre: float | None = None
+    se: float | None = None
+    df: float | None = None
 
     def __post_init__(self) -> None:
         known = [x for x in (self.value, self.low, self.high, self.p) if x is not None]
@@ -66,148 +64,154 @@ class Difference:
         assert (self.p is None) == (self.p_covers is None) == (self.test is None), self
         assert self.reason is not None or None not in (self.value, self.low, self.p), self
 
+    @classmethod
+    def undefined(cls, reason: str, value: float | None = None) -> Difference:
+        """Return a difference that has no interval and no p."""
+        return cls(value, None, None, None, None, None, None, None, reason)
+
 
 def auc_differences(
-    y: Bools, scores: Mapping[str, Floats], seeds: Seeds | None = None
+    y: Bools, scores: Mapping[str, Floats], seeds: Seeds | None = None, groups: Groups = None
 ) -> dict[Pair, Difference]:
-    """Return the difference of the mean AUCs of each pair of variants.
+    """Return the difference of the mean AUCs over seeds of each pair of variants.
 
     y [n] is true for the positive class, of which the scores [S, n] are log odds; `seeds` names
-    the rows of each. The variance is DeLong's for paired curves (1988, Biometrics 44:837), of the
-    placements averaged over seeds, plus what training adds (`_from_seeds`). Interval and p are
-    Wald's with a t quantile, which is the normal one for single seeds.
+    the rows of each, `groups` [n] the patients. The variance is DeLong's for paired curves (1988,
+    Biometrics 44:837), of patients Obuchowski's (1997, Biometrics 53:567). The quantile is the
+    normal one for patients as for images: with as few as 40, of AUC 0.9, the test is conservative
+    as it is (simulated: 2 to 4 %).
     """
-    names = list(combinations(scores, 2))
     reason = one_class(y)
     if reason:
-        lacking = Difference(None, None, None, None, None, None, None, None, reason)
-        return dict.fromkeys(names, lacking)
+        return dict.fromkeys(combinations(scores, 2), Difference.undefined(reason))
+    columns = {name: s[:, :, None] for name, s in scores.items()}
+    return mean_auc_differences(y[:, None], columns, seeds, groups)
+
+
+def mean_auc_differences(
+    member: Bools, scores: Mapping[str, Floats], seeds: Seeds | None = None, groups: Groups = None
+) -> dict[Pair, Difference]:
+    """Return what `auc_differences` does of the mean AUC over classes or labels.
+
+    member [n, k] and scores [S, n, k] as in `areas.mean_auc`; a class or label may be absent.
+    """
+    if (member.all(axis=0) | ~member.any(axis=0)).any():
+        reason = "a class lacks a positive or a negative test image"
+        return dict.fromkeys(combinations(scores, 2), Difference.undefined(reason))
+    measures = {name: areas.mean_auc(member, s, groups) for name, s in scores.items()}
+    return differences(measures, seeds, "DeLong", bound=1.0)
+
+
+def differences(
+    measures: Mapping[str, Measure], seeds: Seeds | None, method: str, bound: float = math.inf
+) -> dict[Pair, Difference]:
+    """Return the difference of the means over seeds of each pair of measures of the same images.
+
+    The variance is that of the differences of the contributions, averaged over seeds, plus what
+    training adds (`pair_variances`). Interval and p are Wald's with a t quantile, which is the
+    normal one for single seeds of independent images. bound: the largest possible difference.
+    """
+    names = list(combinations(measures, 2))
     if not names:
         return {}
-    spreads, pos, neg = zip(*(auc_spread(y, s) for s in scores.values()), strict=True)
+    spreads = [m.spread() for m in measures.values()]
     first, second = np.triu_indices(len(spreads), 1)
     mean = np.array([spread.values.mean() for spread in spreads])
     value = mean[first] - mean[second]
-    variance, df = np.full(first.size, np.nan), np.full(first.size, np.inf)
-    if min(y.sum(), (~y).sum()) > 1:
-        covariance = _covariance(np.stack([v.mean(axis=0) for v in pos]))
-        covariance += _covariance(np.stack([v.mean(axis=0) for v in neg]))
-        own = np.diag(covariance)[first] + np.diag(covariance)[second]
-        test = _difference(covariance, first, second)
-        test = np.where(test > _ROUNDING * own, test, 0)
-
-        def of_seed(members: Sequence[int], row: int) -> Floats:
-            parts = ([v[m][row] for m in members] for v in (pos, neg))
-            return np.asarray(sum(_covariance(np.stack(part)) for part in parts))
-
-        variance, df = _from_seeds(spreads, test, list(seeds.values()) if seeds else None, of_seed)
-    half = t.isf((1 - LEVEL) / 2, df) * np.sqrt(variance)
-    # Without variance the ratio is not used (see `_auc_difference`).
-    ratio = np.abs(value) / np.sqrt(np.where(variance > 0, variance, 1))
-    columns = [x.tolist() for x in (value, half, 2 * t.sf(ratio, df))]
+    rows = np.stack([m.contributions.mean(axis=0) for m in measures.values()])
+    gram = rows @ rows.T
+    own = np.diag(gram)[first] + np.diag(gram)[second]
+    test = own - 2 * gram[first, second]
+    test = np.where(test > _ROUNDING * own, test, np.where(np.isnan(test), np.nan, 0))
+    variance, df = pair_variances(list(measures.values()), spreads, test, seeds)
+    found = zip(names, value.tolist(), np.sqrt(variance).tolist(), df.tolist(), strict=True)
     covers = _covers(spreads, first, second)
-    rows = zip(names, *columns, covers, strict=True)
-    return {pair: _auc_difference(*row) for pair, *row in rows}
+    return {
+        pair: _wald(v, se, free, said, method, bound)
+        for (pair, v, se, free), said in zip(found, covers, strict=True)
+    }
 
 
-def _auc_difference(value: float, half: float, p: float, covers: str) -> Difference:
-    if half > 0:
-        low, high = max(value - half, -1.0), min(value + half, 1.0)
-        return Difference(value, low, high, p, covers, covers, "DeLong", "DeLong", None)
-    if math.isnan(half):
-        reason = "DeLong's variance needs two images of each class"
-    elif abs(value) < _ROUNDING:
-        reason = "the two rank the test images alike, so nothing varies"
-        return Difference(0.0, None, None, 1.0, None, TEST_ONLY, None, "DeLong", reason)
-    else:
-        reason = "the difference is the same for every test image, so it has no variance"
-    return Difference(value, None, None, None, None, None, None, None, reason)
+def _wald(value: float, se: float, df: float, covers: str, method: str, bound: float) -> Difference:
+    if se > 0:
+        half, p = se * _quantile(df), 2 * float(t.sf(abs(value) / se, df))
+        low, high = max(value - half, -bound), min(value + half, bound)
+        return Difference(
+            value, low, high, p, covers, covers, method, method, None, centre=value, se=se, df=df
+        )
+    if math.isnan(se):
+        return Difference.undefined("its variance needs two images (patients) of each class", value)
+    if abs(value) < _ROUNDING:
+        reason = "the two are alike on every test image, so nothing varies"
+        return Difference(0.0, None, None, 1.0, None, TEST_ONLY, None, method, reason)
+    reason = "the difference is the same for every test image, so it has no variance"
+    return Difference.undefined(reason, value)
 
 
 def accuracy_differences(
-    correct: Mapping[str, Bools], seeds: Seeds | None = None
+    correct: Mapping[str, Bools], seeds: Seeds | None = None, groups: Groups = None
 ) -> dict[Pair, Difference]:
     """Return the difference of the mean accuracies of each pair of variants.
 
-    correct [S, n] is true where a seed's model is right; `seeds` names the rows of each. The
-    interval is the adjusted Wald one of Bonett and Price 2012, J. Educ. Behav. Stat. 37:479: two
-    images are added, one that only the first variant gets right and one that only the second does.
-    For several seeds an image counts with its difference of mean correctness, and what training
-    adds (`_from_seeds`) joins the variance, with a t quantile.
-    p is McNemar's exact one for single seeds, else that of the interval. `p_models` is `sign_flip`
-    at any number of seeds (at the least common multiple of two different ones, so these should be
-    small): of variants that differ by nothing but their seeds it calls far more than 5 % different
-    where training moves accuracy as much as the test images do (simulated at 156 images and 3
-    seeds: 20 %), so it says nothing about what another training would give.
+    correct [S, n] is true where a seed's model is right; `seeds` names the rows of each, `groups`
+    [n] the patients. Interval and p are the adjusted Wald ones of Bonett and Price 2012, J. Educ.
+    Behav. Stat. 37:479: two images are added, one that only the first variant gets right and one
+    that only the second does. For several seeds an image counts with its difference of mean
+    correctness, and what training adds (`pair_variances`) joins the variance, with a t quantile;
+    the images of a patient are added up before they are squared.
+    `p_models` is `sign_flip` at any number of seeds (at the least common multiple of two different
+    ones, so these should be small), which is McNemar's exact test for single seeds: of variants
+    that differ by nothing but their seeds it calls far more than 5 % different where training moves
+    accuracy as much as the test images do (simulated at 156 images and 3 seeds: 20 %), so it says
+    nothing about what another training would give.
     """
     names = list(combinations(correct, 2))
     if not names:
         return {}
-    spreads = [accuracy_spread(c) for c in correct.values()]
+    measures = [accuracy_measure(c, groups) for c in correct.values()]
+    spreads = [m.spread() for m in measures]
     first, second = np.triu_indices(len(spreads), 1)
     counts = np.array([len(c) for c in correct.values()])
     hits = np.stack([c.sum(axis=0) for c in correct.values()])
-    share, total = hits / counts[:, None], hits.sum(axis=1) / counts
-    n, summed, gram = hits.shape[1], total[first] - total[second], share @ share.T
-    squares = np.diag(gram)[first] + np.diag(gram)[second] - 2 * gram[first, second] + 2
-    centre = summed / (n + 2)
-    test = (squares / (n + 2) - centre**2) / (n + 2)
-    rows_of = list(correct.values())
-
-    def of_seed(members: Sequence[int], row: int) -> Floats:
-        return np.cov(np.stack([rows_of[m][row] for m in members]), bias=True) / n
-
-    variance, df = _from_seeds(spreads, test, list(seeds.values()) if seeds else None, of_seed)
-    half = t.isf((1 - LEVEL) / 2, df) * np.sqrt(variance)
-    limits = np.maximum(centre - half, -1).tolist(), np.minimum(centre + half, 1).tolist()
-    wald = 2 * t.sf(np.abs(centre) / np.sqrt(variance), df)
-    covers = _covers(spreads, first, second)
-    columns = [(summed / n).tolist(), *limits, wald.tolist(), covers]
-    rows = zip(names, *columns, first, second, strict=True)
+    n, share = hits.shape[1], hits / counts[:, None]
+    value = (share.sum(axis=1)[first] - share.sum(axis=1)[second]) / n
+    centre = value * n / (n + 2)
+    test = _bonett_price(share, centre, first, second, groups)
+    variance, df = pair_variances(measures, spreads, test, seeds)
+    se = np.sqrt(variance)
+    half = t.isf((1 - LEVEL) / 2, df) * se
+    columns = (value, np.maximum(centre - half, -1), np.minimum(centre + half, 1),
+               2 * t.sf(np.abs(centre) / se, df), centre, se, df)  # fmt: skip
+    rows = zip(names, *(x.tolist() for x in columns), _covers(spreads, first, second), strict=True)
     result = {}
-    for pair, value, low, high, p, covered, a, b in rows:
+    for (pair, v, low, high, p, c, s, d, said), a, b in zip(rows, first, second, strict=True):
         common = math.lcm(counts[a], counts[b])
-        d = hits[a] * (common // counts[a]) - hits[b] * (common // counts[b])
-        single, p_models = common == 1, sign_flip(d)
+        each = hits[a] * (common // counts[a]) - hits[b] * (common // counts[b])
+        single = common == 1
+        method = "Bonett-Price" if single else "Bonett-Price over seeds"
         result[pair] = Difference(
-            value, low, high, p_models if single else p, covered, covered,
-            interval="Bonett-Price" if single else "Bonett-Price over seeds",
-            test="exact McNemar" if single else "Bonett-Price over seeds",
-            reason=None if d.any() else "no test image tells the two apart, so p is 1 untested",
-            only_first=int((d > 0).sum()) if single else None,
-            only_second=int((d < 0).sum()) if single else None,
-            p_models=p_models,
+            v, low, high, p, said, said, method, method,
+            None if each.any() else "no test image tells the two apart, so p is 1 untested",
+            int((each > 0).sum()) if single else None,
+            int((each < 0).sum()) if single else None,
+            sign_flip(each), c, s, d,
         )  # fmt: skip
     return result
 
 
-def sign_flip(d: Ints) -> float:
-    """Return the exact two-sided p of sum(d) if each integer difference d [n] may change its sign.
-
-    The 2^n assignments of signs are equally likely where neither variant is better on the drawn
-    images (Fisher's randomisation test); with every |d| equal it is McNemar's exact test. It
-    covers the draw of test images, the models as trained. The distribution comes from its
-    characteristic function, a product of cosines, by one inverse FFT (Pagano and Tritchler 1983,
-    J. Am. Stat. Assoc. 78:435); p is exact to about 1e-14 absolutely, not relatively.
-    """
-    observed = abs(int(d.sum()))
-    if not observed:
-        return 1.0
-    divisor = int(np.gcd.reduce(d))
-    times = np.bincount(np.abs(d) // divisor)
-    times[0] = 0
-    # The flipped sizes add up to 0..total; as or more extreme than observed are two equal tails.
-    total = int(times @ np.arange(times.size))
-    length, tail = total + 1, (total - observed // divisor) // 2
-    k = np.arange(length // 2 + 1)
-    angle = np.pi * k / length
-    # exp(-i angle total) without the large argument, which would cost digits.
-    spectrum = np.where(k % 2, -1.0, 1.0) * np.exp(1j * angle)
-    for size in np.flatnonzero(times).tolist():
-        spectrum *= np.cos(size * angle) ** times[size]
-    p = 2 * float(np.fft.irfft(spectrum, length)[: tail + 1].sum())
-    # At the least the observed signs and their mirror image; rounding may leave less.
-    return min(1.0, max(p, 2.0 ** (1 - int(times.sum()))))
+def _bonett_price(
+    share: Floats, centre: Floats, i: NDArray[np.intp], j: NDArray[np.intp], groups: Groups
+) -> Floats:
+    """The variance over test images of each pair's difference of shares [variants, n]."""
+    n = share.shape[1]
+    code = clusters.codes(groups, n)
+    rows, sizes = clusters.sums(share, code), np.bincount(code).astype(np.float64)
+    gram, along = rows @ rows.T, rows @ sizes
+    squares = np.diag(gram)[i] + np.diag(gram)[j] - 2 * gram[i, j]
+    squares += centre**2 * (sizes @ sizes) - 2 * centre * (along[i] - along[j])
+    total = sizes.size
+    factor = 1.0 if groups is None or total < 2 else total / (total - 1)
+    return np.asarray((np.maximum(squares, 0) * factor + 2 * (1 + centre**2)) / (n + 2) ** 2)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -224,71 +228,62 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def resolution(differences: Iterable[Difference]) -> float | None:
+def simultaneous(found: Sequence[Difference]) -> list[tuple[float, float] | None]:
+    """Return intervals of all differences at once, beside `holm`'s p; None where there is none.
+
+    Bonferroni's, the one simple family of intervals that holds all truths together in 95 %. They
+    are a little wider than Holm's p: one may hold 0 where the adjusted p is below 0.05.
+    """
+    count = sum(d.p is not None for d in found)
+    result: list[tuple[float, float] | None] = []
+    for d in found:
+        if d.centre is None or d.se is None or d.df is None:
+            result.append(None)
+            continue
+        half = float(t.isf((1 - LEVEL) / 2 / count, d.df)) * d.se
+        result.append((max(d.centre - half, -1.0), min(d.centre + half, 1.0)))
+    return result
+
+
+def against(found: Mapping[Pair, Difference], reference: str) -> dict[str, Difference]:
+    """Return the differences of every other variant less the reference, planned comparisons.
+
+    They are adjusted (`holm`, `simultaneous`) for their own number alone.
+    """
+    return {
+        (b if a == reference else a): _turned(d) if a == reference else d
+        for (a, b), d in found.items()
+        if reference in (a, b)
+    }
+
+
+def _turned(d: Difference) -> Difference:
+    def minus(x: float | None) -> float | None:
+        return None if x is None else -x
+
+    covers = [
+        c and c.replace("first", "-").replace("second", "first").replace("-", "second")
+        for c in (d.covers, d.p_covers)
+    ]
+    return replace(
+        d, value=minus(d.value), low=minus(d.high), high=minus(d.low), centre=minus(d.centre),
+        covers=covers[0], p_covers=covers[1],
+        only_first=d.only_second, only_second=d.only_first,
+    )  # fmt: skip
+
+
+def resolution(found: Iterable[Difference]) -> float | None:
     """Return the half width of the median interval, None where no difference has one.
 
     A smaller difference would not have been told from none. A true one of just this size is found
-    (p < 0.05) about half the time; 1.43 times it is needed to find it in 80 %.
+    (p < 0.05) about half the time; `planning.detectable` gives the one that is found in 80 %.
     """
-    pairs = [(x.low, x.high) for x in differences]
-    halves = [(high - low) / 2 for low, high in pairs if low is not None and high is not None]
+    halves = [(d.high - d.low) / 2 for d in found if d.low is not None and d.high is not None]
     return float(np.median(halves)) if halves else None
 
 
-def _covariance(v: Floats) -> Floats:
-    """Return the covariance of the means of the rows of v [variants, n]."""
-    centred = v - v.mean(axis=1, keepdims=True)
-    n = v.shape[1]
-    return np.asarray(centred @ centred.T / ((n - 1) * n))
-
-
-def _difference(covariance: Floats, i: Indices, j: Indices) -> Floats:
-    own = np.diag(covariance)
-    return np.asarray(own[i] + own[j] - 2 * covariance[i, j])
-
-
-def _from_seeds(
-    spreads: Sequence[Spread],
-    test: Floats,
-    seeds: Sequence[Sequence[int]] | None,
-    of_seed: Callable[[Sequence[int], int], Floats],
-) -> tuple[Floats, Floats]:
-    """Return, for each pair, the whole variance and its degrees of freedom.
-
-    test [pairs]: the variance over test images. of_seed: the covariance over test images between
-    some variants' models of one seed. Variants of the same seeds share what a seed fixes (first
-    weights, order of the images), so their differences by seed are taken as one sample
-    (`Spread.of`); others count as drawn independently. At least the fewest seeds less one degrees
-    of freedom, as in Hillis 2007.
-    """
-    first, second = np.triu_indices(len(spreads), 1)
-    seed = np.array([spread.seed for spread in spreads])
-    doubt = np.array([spread.doubt for spread in spreads])
-    extra, doubts = seed[first] + seed[second], doubt[first] + doubt[second]
-    size = np.array([spread.values.size for spread in spreads], np.float64)
-    size[size == 1] = np.inf
-    least = np.minimum(size[first], size[second]) - 1
-    place = np.zeros((len(spreads),) * 2, np.intp)
-    place[first, second] = np.arange(first.size)
-    for members in _of_the_same_seeds(seeds or []):
-        values = np.stack([spreads[m].values for m in members])
-        each = np.stack([of_seed(members, row) for row in range(values.shape[1])])
-        i, j = np.triu_indices(len(members), 1)
-        pairs = place[np.asarray(members)[i], np.asarray(members)[j]]
-        for pair, a, b in zip(pairs.tolist(), i.tolist(), j.tolist(), strict=True):
-            alone = each[:, a, a] + each[:, b, b] - 2 * each[:, a, b]
-            spread = Spread.of(values[a] - values[b], alone, float(test[pair]))
-            extra[pair], doubts[pair] = spread.seed, spread.doubt
-    variance = test + extra
-    return variance, np.maximum(degrees(variance, doubts), least)
-
-
-def _of_the_same_seeds(seeds: Sequence[Sequence[int]]) -> list[list[int]]:
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for i, names in enumerate(seeds):
-        if len(names) > 1:
-            groups.setdefault(tuple(names), []).append(i)
-    return [members for members in groups.values() if len(members) > 1]
+def _quantile(df: float) -> float:
+    return float(t.isf((1 - LEVEL) / 2, df))
 
 
 def _covers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
 
 
 class AveragePrecision:

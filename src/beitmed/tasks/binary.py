@@ -15,7 +15,7 @@ from scipy.special import logit
 
 from beitmed.statistics import calibration
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks import measures
 from beitmed.tasks.metric import Metric
 from beitmed.tasks.scored import Scored, estimate_all
@@ -66,7 +66,7 @@ METRICS: dict[str, Metric] = {
         "Matthews correlation of prediction and class, -1 to 1",
     ),
     "average_precision": Metric(
-        measures.average_precision, "bootstrap", "Average precision", "higher",
+        measures.average_precision, "jackknife", "Average precision", "higher",
         "mean PPV over the thresholds, each weighted by its gain in sensitivity",
     ),
     "brier": Metric(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from beitmed.statistics.intervals import Floats
+from beitmed.statistics.level import Floats
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

@@ -5,31 +5,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from beitmed.statistics import intervals
+from beitmed.statistics import areas, jackknife
+from beitmed.statistics.bootstrap import Limits
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Floats
-from beitmed.statistics.resampling import Limits
+from beitmed.statistics.level import Floats
+from beitmed.statistics.proportions import wilson
 
 _DEGENERATE = "all cases are of one class, or are predicted to be"
 
 
 def mean_auc(member: NDArray[np.bool_], score: Floats) -> Estimate:
     """The mean AUC of the columns of score [n, k], each of which ranks its own member [n, k]."""
-    value, found = (
-        intervals.mean_delong(member, score)[0],
-        intervals.mean_auc_interval(member, score),
-    )
-    if isinstance(found, str):
-        return Estimate(value, None, None, len(score), None, found)
-    return Estimate(value, *found[:2], len(score), found[2], None)
+    found, low, high, method = areas.interval(member, score[None])
+    return Estimate(float(found.values[0]), low, high, len(score), method, None)
 
 
 def one_auc(y: NDArray[np.bool_], score: Floats) -> Estimate:
     """The AUC of one class (y [n]) that a high score [n] speaks for; undefined without both."""
     if y.all() or not y.any():
         return Estimate.undefined(f"{y.sum()} of {y.size} test cases are of this class")
-    low, high, method = intervals.auc_interval(y, score)
-    return Estimate(intervals.delong(y, score)[0], low, high, y.size, method, None)
+    return mean_auc(y[:, None], score[:, None])
 
 
 def bootstrapped(
@@ -43,8 +38,19 @@ def bootstrapped(
     return Estimate(value, *limits, n, method, None)
 
 
+def jackknifed(value: float, bias: float, parts: Floats, n: int, lack: str) -> Estimate:
+    """A share with its jackknife interval, NaN being undefined for the reason `lack`."""
+    if np.isnan(value):
+        return Estimate.undefined(lack)
+    limits = jackknife.limits(value, parts, "share", bias=bias)
+    if limits is None:
+        return Estimate(value, None, None, n, None, "leaving out an image does not change it")
+    # A value far off its interval's centre has a bias as large as that.
+    return Estimate(value, min(limits[0], value), max(limits[1], value), n, "jackknife", None)
+
+
 def proportion(hits: int, cases: int) -> Estimate:
     if not cases:
         return Estimate.undefined("the test set has no case of this class")
-    low, high = map(float, intervals.wilson(hits, cases))
+    low, high = map(float, wilson(hits, cases))
     return Estimate(float(hits / cases), low, high, int(cases), "Wilson", None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Floats
+from beitmed.statistics.level import Floats
 from beitmed.tasks import binary, multiclass, multilabel, ordinal, own_metrics
 from beitmed.tasks.own_metrics import OwnMetric
 from beitmed.tasks.task import Labels, Task

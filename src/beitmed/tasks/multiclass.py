@@ -16,9 +16,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from beitmed.statistics import resampling
+from beitmed.statistics import bootstrap
 from beitmed.statistics.estimates import ECE_REASON, REFERENCE, Estimate
-from beitmed.statistics.intervals import Floats
+from beitmed.statistics.level import Floats
 from beitmed.tasks import confusion_tables, estimates, measures
 from beitmed.tasks.metric import Metric
 from beitmed.tasks.several_classes import Cases, accuracy, auc, checked, one_vs_rest
@@ -150,10 +150,12 @@ def _resampled(
     means = {name: m.function(s) for name, m in metrics.items() if m.kind == "mean"}
     values = {name: float(m.function(s.table[None])[0]) for name, m in tables.items()}
     values |= {name: float(of_cases.mean()) for name, of_cases in means.items()}
-    limits = resampling.table_limits(
-        [m.function for m in tables.values()], s.table, seed=seed, n_resamples=n_resamples
-    ) + resampling.mean_limits(
-        np.column_stack(list(means.values())), s.labels, seed=seed, n_resamples=n_resamples
+    functions, calls = [m.function for m in tables.values()], s.logits.argmax(axis=1)
+    limits = bootstrap.of_tables(
+        functions, s.labels, calls, s.logits.shape[1], seed=seed, n_resamples=n_resamples
+    )
+    limits += bootstrap.of_means(
+        np.column_stack(list(means.values())), seed=seed, n_resamples=n_resamples
     )
     return {
         name: estimates.bootstrapped(

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from beitmed.statistics import intervals, resampling
+from beitmed.statistics import areas, bootstrap, jackknife
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks import estimates
 from beitmed.tasks.average_precision import AveragePrecision
 from beitmed.tasks.metric import Metric
@@ -53,7 +53,7 @@ def auc(labels: ArrayLike, logits: ArrayLike) -> float | None:
     rows, y = checked(logits, labels)
     if _one_sided(y).any() or not y.size:
         return None
-    return intervals.mean_delong(y, rows)[0]
+    return float(areas.mean_auc(y, rows[None]).values[0])
 
 
 def accuracy(labels: ArrayLike, logits: ArrayLike) -> float | None:
@@ -127,11 +127,10 @@ def evaluate(
     assert len(class_names) == y.shape[1], class_names
     lacking = [name for name, lacks in zip(class_names, _one_sided(y), strict=True) if lacks]
     lack = f"the test set has no positive or no negative image of {', '.join(lacking)}"
-    common = {"seed": seed, "n_resamples": n_resamples}
     means = {name: m.function(logits, y) for name, m in METRICS.items() if m.kind == "mean"}
-    found = _means(means, **common)
+    found = _means(means, seed=seed, n_resamples=n_resamples)
     columns = {
-        name: _weighted(m.function(logits, y), lack, len(y), **common)
+        name: _weighted(m.function(logits, y), lack, len(y), seed)
         for name, m in METRICS.items()
         if m.kind == "weighted"
     }
@@ -152,27 +151,20 @@ def evaluate(
     return result
 
 
-def _weighted(
-    function: AveragePrecision, lack: str, n: int, *, seed: int, n_resamples: int
-) -> list[Estimate]:
+def _weighted(function: AveragePrecision, lack: str, n: int, seed: int) -> list[Estimate]:
     """The estimate of each label, and last that of their mean."""
-    values = function(np.ones((n, 1), np.float32))[0].tolist()
-    limits = resampling.weighted_limits(function, n, seed=seed, n_resamples=n_resamples)
-    drawn = resampling.resamples(n, n_resamples)
-    method = "BCa bootstrap" + (f", {drawn} resamples" if drawn < n_resamples else "")
-    lacks = ["the test set has no positive image of this label"] * (len(values) - 1) + [lack]
+    lacks = ["the test set has no positive image of this label"] * len(function.labels) + [lack]
+    found = zip(*jackknife.of_weights(function, n, seed=seed), lacks, strict=True)
     return [
-        estimates.bootstrapped(value, limit, n, why, method)
-        for value, limit, why in zip(values, limits, lacks, strict=True)
+        estimates.jackknifed(float(value), float(bias), parts, n, why)
+        for value, bias, parts, why in found
     ]
 
 
 def _means(of_image: Mapping[str, Floats], *, seed: int, n_resamples: int) -> dict[str, Estimate]:
     """Means over images of what is a mean over labels; the interval is that of the former."""
     values = np.column_stack(list(of_image.values()))
-    found = resampling.mean_limits(
-        values, np.zeros(len(values), np.int64), seed=seed, n_resamples=n_resamples
-    )
+    found = bootstrap.of_means(values, seed=seed, n_resamples=n_resamples)
     return {
         name: estimates.bootstrapped(float(each.mean()), limit, len(values))
         for (name, each), limit in zip(of_image.items(), found, strict=True)

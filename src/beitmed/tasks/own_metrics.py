@@ -1,12 +1,12 @@
 """Metrics from outside the package, with 95 % intervals: any function of labels and logits.
 
 The value of a resample is the function called on the resampled rows, so nothing is asked of the
-function but a number. The interval is BCa as elsewhere, of cases resampled within their class (of
-several labels, of any images). Only the function costs time: scikit-learn's take 1 to 1.6 ms of a
-CPU on 156 rows, so 2,000 resamples and the jackknife behind the acceleration take about 3 s. The
+function but a number. The interval is BCa as elsewhere, of cases drawn with their class; a resample
+that lacks a class is drawn again. Only the function costs time: scikit-learn's take 1 to 1.6 ms of
+a CPU on 156 rows, so 2,000 resamples and the jackknife behind the acceleration take about 3 s. The
 jackknife leaves out one of `_GROUPS` random groups instead of one case, where there are more: so it
 is at most an eighth of the calls, and a percentile interval would save no more than that. Of many
-cases fewer resamples are drawn (`resampling.resamples`).
+cases fewer resamples are drawn (`bootstrap.resamples`).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from beitmed import extension
 from beitmed.errors import UserError
-from beitmed.statistics import intervals, resampling
+from beitmed.statistics import bootstrap
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Floats, Statistic
+from beitmed.statistics.level import Floats
 from beitmed.tasks import estimates
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 #: [n, classes] -> a finite number, or None where it is undefined. Both arrays are the function's
 #: own. It is called on the whole test set and on rows drawn from it, in any number.
 OwnMetric = Callable[[NDArray[np.int64], Floats], Any]
-_GROUPS = 250  # of the jackknife, over all classes
+_GROUPS = 250  # of the jackknife
 _SLOW = 20  # seconds that are told before
 
 
@@ -64,24 +64,16 @@ def estimate(
     Raises UserError that names the metric where its function raises, or returns anything else
     than a finite number or None.
     """
-    n, strata = len(labels), labels if labels.ndim == 1 else np.zeros(len(labels), np.int64)
+    n, drawn = len(labels), bootstrap.resamples(len(labels), n_resamples)
     values = {name: _value(name, f, labels.copy(), logits.copy()) for name, f in functions.items()}
-    _, sizes = np.unique(strata, return_counts=True)
-    limits: Mapping[str, tuple[float, float] | str]
-    drawn = resampling.resamples(n, n_resamples)
-    if (reason := resampling.single_case(sizes)) is not None:
-        limits = dict.fromkeys(functions, reason)
-    else:
-        defined = {
-            name: _statistic(name, functions[name], labels, logits)
-            for name, value in values.items()
-            if not math.isnan(value)
-        }
-        groups = max(2, _GROUPS // len(sizes))
-        _tell_time(functions, labels, logits, drawn + int(np.minimum(sizes, groups).sum()))
-        limits = intervals.stratified_bca(
-            defined, strata, seed=seed, n_resamples=drawn, groups=groups
+    defined = {name: functions[name] for name, value in values.items() if not math.isnan(value)}
+    limits: dict[str, bootstrap.Limits] = {}
+    if defined:
+        _tell_time(functions, labels, logits, drawn + min(n, _GROUPS))
+        found = bootstrap.of_weights(
+            _of_weights(defined, labels, logits), n, seed=seed, n_resamples=drawn, jackknife=_GROUPS
         )
+        limits = dict(zip(defined, found, strict=True))
     method = "BCa bootstrap" + (f", {drawn} resamples" if drawn < n_resamples else "")
     return {
         name: estimates.bootstrapped(
@@ -91,12 +83,20 @@ def estimate(
     }
 
 
-def _statistic(
-    name: str, function: OwnMetric, labels: NDArray[np.int64], logits: Floats
-) -> Statistic:
-    def of_weights(weights: Floats) -> Floats:
-        rows = (np.repeat(np.arange(len(labels)), w) for w in weights.astype(np.int64))
-        return np.array([_value(name, function, labels[r], logits[r]) for r in rows])
+def _of_weights(
+    functions: Mapping[str, OwnMetric], labels: NDArray[np.int64], logits: Floats
+) -> bootstrap.OfWeights:
+    classes = np.unique(labels).size
+
+    def of_rows(rows: NDArray[np.intp]) -> list[float]:
+        # Few functions are made for a class that is absent: such a resample is undefined.
+        if labels.ndim == 1 and np.unique(labels[rows]).size < classes:
+            return [math.nan] * len(functions)
+        return [_value(name, f, labels[rows], logits[rows]) for name, f in functions.items()]
+
+    def of_weights(weights: NDArray[np.float32]) -> Floats:
+        drawn = (np.repeat(np.arange(len(labels)), w) for w in weights.T.astype(np.int64))
+        return np.array([of_rows(rows) for rows in drawn])
 
     return of_weights
 

@@ -1,24 +1,26 @@
 """Cases of two classes under a decision rule, and how their metrics become estimates.
 
 The kinds of metric: "auc", the function gives the area or None; "proportion", (hits, cases); "two
-proportions", (hits, cases, hits, cases); "bootstrap", f(s, weights [b, n]) the values [b]; "plain",
-a number without interval; "reference", f(s, generator, count) draws [count], given by their mean
-and range; "fitted", a constant without interval. s is a `Scored`.
+proportions", (hits, cases, hits, cases); "bootstrap" and "jackknife", f(s, weights [b, n]) the
+values [b]; "plain", a number without interval; "reference", f(s, generator, count) draws [count],
+given by their mean and range; "fitted", a constant without interval. s is a `Scored`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beitmed.statistics import intervals
+from beitmed.statistics import areas, bootstrap, jackknife
 from beitmed.statistics.estimates import ECE_REASON, REFERENCE, Estimate
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
+from beitmed.statistics.proportions import mean_of_two_proportions, wilson
+from beitmed.tasks import estimates
 from beitmed.tasks.metric import Metric
 
 
@@ -65,7 +67,7 @@ def estimate_all(
         for name, metric in metrics.items()
         if metric.kind == "bootstrap" and isinstance(scored := rules[metric.rule], Scored)
     }
-    limits = intervals.bca(boot, y, seed=seed, n_resamples=n_resamples)
+    limits = _limits(boot, y.size, seed, n_resamples)
     result = {}
     for name, metric in metrics.items():
         scored = rules[metric.rule]
@@ -73,6 +75,8 @@ def estimate_all(
             result[name] = Estimate.undefined(scored)
         elif metric.kind == "bootstrap":
             result[name] = _bootstrapped(metric, scored, limits[name])
+        elif metric.kind == "jackknife":
+            result[name] = _jackknifed(metric, scored, seed)
         elif metric.kind == "reference":
             draws = metric.function(scored, np.random.default_rng([seed, 1]), n_resamples)
             low, high = np.quantile(draws, [0.025, 0.975]).tolist()
@@ -92,18 +96,40 @@ def _analytic(metric: Metric, s: Scored) -> Estimate:
     if metric.kind == "auc":
         if result is None:
             return Estimate.undefined(_empty(s))
-        low, high, method = intervals.auc_interval(s.y, s.score)
+        low, high, method = areas.auc_interval(s.y, s.score)
         return Estimate(result, low, high, s.y.size, method, None)
     if 0 in result[1::2]:
         return Estimate.undefined(_empty(s))
     if metric.kind == "two proportions":
-        low, high = intervals.mean_of_two_proportions(*result)
+        low, high = mean_of_two_proportions(*result)
         value = (result[0] / result[1] + result[2] / result[3]) / 2
         return Estimate(value, low, high, s.y.size, "Newcombe hybrid score", None)
     assert metric.kind == "proportion", metric
     hits, cases = result
-    low, high = map(float, intervals.wilson(hits, cases))
+    low, high = map(float, wilson(hits, cases))
     return Estimate(hits / cases, low, high, cases, "Wilson", None)
+
+
+def _limits(
+    functions: Mapping[str, Callable[[Floats], Floats]], n: int, seed: int, n_resamples: int
+) -> dict[str, bootstrap.Limits]:
+    def function(weights: NDArray[np.float32]) -> Floats:
+        rows = np.ascontiguousarray(weights.T, np.float64)
+        return np.column_stack([f(rows) for f in functions.values()])
+
+    if not functions:
+        return {}
+    found = bootstrap.of_weights(function, n, seed=seed, n_resamples=n_resamples)
+    return dict(zip(functions, found, strict=True))
+
+
+def _jackknifed(metric: Metric, s: Scored, seed: int) -> Estimate:
+    def function(weights: NDArray[np.float32]) -> Floats:
+        found: Floats = metric.function(s, np.ascontiguousarray(weights.T, np.float64))
+        return found[:, None]
+
+    (value,), (bias,), (parts,) = jackknife.of_weights(function, s.y.size, seed=seed)
+    return estimates.jackknifed(float(value), float(bias), parts, s.y.size, _empty(s))
 
 
 def _bootstrapped(metric: Metric, s: Scored, limits: tuple[float, float] | str) -> Estimate:

@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, logsumexp
 
-from beitmed.statistics import intervals
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics import areas
+from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks.task import Labels
-
-_ROUNDING = 1e-12  # of log odds
 
 
 def checked(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, Labels]:
@@ -43,25 +41,14 @@ def one_vs_rest(logits: Floats) -> Floats:
 
     The others are summed in the order of their size, so that cases that differ in their order only
     are tied, as they are in exact arithmetic. With two classes this is the difference of the two.
-    With more, cases that only rounding keeps apart (of neighbours or trees that vote) are tied too.
+    Cases that only rounding keeps apart (of neighbours or trees that vote) are tied too.
     """
     odds = np.empty_like(logits)
     for c in range(logits.shape[1]):
         others = np.sort(np.delete(logits, c, axis=1), axis=1)
         odds[:, c] = logits[:, c] - logsumexp(others, axis=1)
-        if logits.shape[1] > 2:
-            odds[:, c] = _tied(odds[:, c])
+        odds[:, c] = areas.restore_ties(odds[:, c])
     return odds
-
-
-def _tied(values: Floats) -> Floats:
-    """The same values [n]; those within `_ROUNDING` of the next smaller one take the least."""
-    order = np.argsort(values)
-    ascending = values[order]
-    first = np.concatenate([[True], np.diff(ascending) > _ROUNDING])[: len(values)]
-    result = np.empty_like(values)
-    result[order] = ascending[np.flatnonzero(first)[np.cumsum(first) - 1]]
-    return result
 
 
 def auc(labels: ArrayLike, logits: ArrayLike) -> float | None:
@@ -70,7 +57,7 @@ def auc(labels: ArrayLike, logits: ArrayLike) -> float | None:
     member = actual[:, None] == np.arange(rows.shape[1])
     if not member.any(axis=0).all():
         return None
-    return intervals.mean_delong(member, one_vs_rest(rows))[0]
+    return float(areas.mean_auc(member, one_vs_rest(rows)[None]).values[0])
 
 
 def accuracy(labels: ArrayLike, logits: ArrayLike) -> float | None:

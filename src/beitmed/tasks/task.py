@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beitmed.statistics.estimates import Estimate
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks.metric import Metric
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from beitmed.statistics import intervals
-from beitmed.statistics.intervals import Floats
+from beitmed.statistics import areas
+from beitmed.statistics.level import Floats
 
 
 def margin(logits: ArrayLike, positive: int) -> Floats:
@@ -69,7 +69,7 @@ def auc(y: ArrayLike, score: ArrayLike) -> float | None:
     positives = binary_labels(y, scores.size, "y") == 1
     if positives.all() or not positives.any():
         return None
-    return intervals.delong(positives, scores)[0]
+    return areas.delong(positives, scores)[0]
 
 
 def accuracy(labels: ArrayLike, logits: ArrayLike) -> float | None:

@@ -13,7 +13,7 @@ from beitmed.report.content.evidence import interval
 from beitmed.report.content.variants import TestSet, Variant
 from beitmed.report.document import Cell, Column, Interval, Section, Table
 from beitmed.statistics import seeds
-from beitmed.statistics.intervals import Bools
+from beitmed.statistics.level import Bools
 from beitmed.statistics.seeds import Summary
 
 Measure = Callable[[Variant, Bools], Summary]

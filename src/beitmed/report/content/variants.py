@@ -21,7 +21,7 @@ from beitmed import config
 from beitmed.report.content import variant_names
 from beitmed.report.content.variant_names import SYNTHETIC
 from beitmed.runs.reader import FinishedRun
-from beitmed.statistics.intervals import Bools, Floats
+from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks import Task
 
 

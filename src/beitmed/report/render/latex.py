@@ -85,43 +85,19 @@ def table(content: Table) -> str:
     caption = rf"\caption{{{escape(content.title)}}}\label{{tab:{content.id}}}"
     body = [_line(row) for row in rows]
     notes = [rf"{{\footnotesize {escape(note)}\par}}" for note in content.notes]
-    long = len(rows) > ROWS_OF_A_PAGE
-    lines = [
-        r"% \usepackage[T1]{fontenc} \usepackage{booktabs,textcomp" + ",longtable" * long + "}",
-        *(_long if long else _short)(spec, caption, head, body, notes),
-    ]
-    return "\n".join(lines) + "\n"
+    if len(rows) > ROWS_OF_A_PAGE:
+        begin = [rf"\begin{{longtable}}{{{spec}}}", rf"{caption}\\", head,
+                 r"\endhead", r"\bottomrule", r"\endfoot"]  # fmt: skip
+        end = [r"\end{longtable}", *notes]
+    else:
+        begin = [r"\begin{table}[htbp]", r"\centering", caption,
+                 rf"\begin{{tabular}}{{{spec}}}", head]  # fmt: skip
+        end = [r"\bottomrule", r"\end{tabular}\par\smallskip", *notes, r"\end{table}"]
+    packages = "booktabs,textcomp" + ",longtable" * (len(rows) > ROWS_OF_A_PAGE)
+    needs = rf"% \usepackage[T1]{{fontenc}} \usepackage{{{packages}}}"
+    return "\n".join([needs, *begin, *body, *end]) + "\n"
 
 
 def _line(cells: list[str]) -> str:
     # In braces, as `\\` would take a bracket that begins the next row for its own argument.
     return " & ".join(re.sub(r"^(\[.*)", r"{\1}", cell) for cell in cells) + r" \\"
-
-
-def _short(spec: str, caption: str, head: str, body: list[str], notes: list[str]) -> list[str]:
-    return [
-        r"\begin{table}[htbp]",
-        r"\centering",
-        caption,
-        rf"\begin{{tabular}}{{{spec}}}",
-        head,
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}\par\smallskip",
-        *notes,
-        r"\end{table}",
-    ]
-
-
-def _long(spec: str, caption: str, head: str, body: list[str], notes: list[str]) -> list[str]:
-    return [
-        rf"\begin{{longtable}}{{{spec}}}",
-        rf"{caption}\\",
-        head,
-        r"\endhead",
-        r"\bottomrule",
-        r"\endfoot",
-        *body,
-        r"\end{longtable}",
-        *notes,
-    ]

@@ -1,0 +1,36 @@
+"""95 % intervals of proportions of cases."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import norm
+
+from beitmed.statistics.level import LEVEL, Floats
+
+
+def wilson(successes: object, trials: object, level: float = LEVEL) -> tuple[Floats, Floats]:
+    """Return the Wilson score limits (low, high) of a proportion, elementwise.
+
+    `successes` and `trials` broadcast; every trial count is positive.
+    Source: Wilson 1927, J. Am. Stat. Assoc. 22:209; without continuity correction.
+    """
+    k, n = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
+    assert np.all(n > 0) and np.all((k >= 0) & (k <= n))
+    z2 = norm.isf((1 - level) / 2) ** 2
+    centre = (k + z2 / 2) / (n + z2)
+    half = np.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
+    # With n successes, rounding would leave 1 - 1e-16; with none, the lower limit comes out as 0.
+    return centre - half, np.where(k == n, 1.0, centre + half)
+
+
+def mean_of_two_proportions(k1: float, n1: float, k2: float, n2: float) -> tuple[float, float]:
+    """Return the limits of (k1/n1 + k2/n2) / 2 for two independent samples.
+
+    This is the hybrid score interval for a difference of proportions, with the second one
+    counted as failures: Newcombe 1998, Stat. Med. 17:873, method 10.
+    """
+    centre = (k1 / n1 + k2 / n2) / 2
+    (l1, u1), (l2, u2) = wilson(k1, n1), wilson(k2, n2)
+    low = centre - np.hypot(k1 / n1 - l1, k2 / n2 - l2) / 2
+    high = centre + np.hypot(u1 - k1 / n1, u2 - k2 / n2) / 2
+    return max(0.0, float(low)), min(1.0, float(high))

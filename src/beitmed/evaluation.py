@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from beitmed import config, extension, tasks
 from beitmed.config import Config
 from beitmed.errors import UserError
-from beitmed.runs import caveats, reader, run_figures
+from beitmed.runs import caveats, reader, run_figures, subgroups
 from beitmed.runs.folder import Run
+from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
+from beitmed.tasks import subgroups as by_value
 from beitmed.tasks.own_metrics import OwnMetric
 
 log = logging.getLogger(__name__)
@@ -77,10 +80,20 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
             "n": {"train": len(trained), **{name: len(y) for name, y in labels.items()}},
             "evaluation": config.evaluation(cfg),
             "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
+            "subgroups": _subgroups(cfg, folder, splits["test"], class_names),
         }
     )
     _tell(cfg, folder, class_names, estimates)
     return estimates
+
+
+def _subgroups(
+    cfg: Config, folder: Run, test: Predictions, class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    return by_value.evaluate(
+        tasks.of(cfg.dataset.task), test.labels, test.logits, subgroups.of_test(cfg, folder),
+        class_names=class_names, positive=cfg.dataset.positive_label, patients=test.groups,
+    )  # fmt: skip
 
 
 def _tell(

@@ -231,27 +231,3 @@ def beside_published(
     half = float(t.isf(_ALPHA / 2, df)) * math.sqrt(sd**2 * (1 + 1 / count) + rounding**2 / 12)
     difference = float(values.mean()) - published
     return Published(difference, difference - half, difference + half, sd, count == 1)
-
-
-def over_folds(
-    measures: list[Measure], weights: Floats | None = None
-) -> tuple[float, float, float]:
-    """Return (mean, low, high) of a measure over the folds of a cross-validation.
-
-    measures: of each fold's one model on its own held-out cases; weights: cases by fold, for a mean
-    over cases. The variance is that of the held-out cases within folds, plus what the models differ
-    by beyond it, with a t quantile by Satterthwaite. It is of the mean performance of the fold
-    models; they share training cases, which no fold can see (Bengio and Grandvalet 2004, JMLR
-    5:1089), and this is why the whole is lengthened by the share of the data in a fold.
-    """
-    values = np.array([float(m.values[0]) for m in measures])
-    own = np.array([float(np.square(m.contributions[0]).sum()) for m in measures])
-    count = values.size
-    w = np.full(count, 1 / count) if weights is None else weights / weights.sum()
-    mean, within = float(w @ values), float(w**2 @ own)
-    between = float(w**2 @ np.square(values - mean)) * count / (count - 1)
-    variance = max(within, between) * (1 + 1 / count)
-    cases = sum(m.contributions.shape[1] for m in measures)
-    df = float(cases - count) if within >= between else float(count - 1)
-    half = float(t.isf(_ALPHA / 2, df)) * math.sqrt(variance)
-    return mean, mean - half, mean + half

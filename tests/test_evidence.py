@@ -277,12 +277,13 @@ def test_no_skill_by_hand():
 def test_power_agrees_with_statsmodels():
     """Of a paired t test of 25 differences of standard deviation 1."""
     expected = TTestPower().power(0.6, 25, 0.05)
-    assert planning.power(0.6, 1 / 5, 24) == pytest.approx(expected, rel=1e-6)
+    assert planning.power(0.6, 1 / 5, 24) == pytest.approx(expected, abs=1e-4)
     effect = TTestPower().solve_power(None, 25, 0.05, 0.8)
-    assert planning.detectable(1 / 5, 24) == pytest.approx(effect, rel=1e-6)
+    assert planning.detectable(1 / 5, 24) == pytest.approx(effect, rel=1e-4)
     assert planning.power(0.0, 1.0) == pytest.approx(0.05)
     assert planning.detectable(1.0) == pytest.approx(2.8016, abs=1e-3)  # 1.43 x 1.96
     assert planning.detectable(1.0, 4) > 3.5  # which is too little for few seeds
+    assert 5 < planning.detectable(1.0, 2) < 9
 
 
 def test_images_needed_is_the_first_number_that_is_enough():

@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import nct, norm, t
+from scipy.stats import chi2, norm, t
 
 from beitmed.statistics.comparisons import Difference
 from beitmed.statistics.level import LEVEL, Floats
 from beitmed.statistics.spread import Measure
 
 _ALPHA = 1 - LEVEL
+_GRID = (np.arange(4000) + 0.5) / 4000  # midpoints of equal shares of a distribution
 
 
 def power(difference: float, se: float, df: float = math.inf, comparisons: int = 1) -> float:
@@ -29,7 +31,9 @@ def power(difference: float, se: float, df: float = math.inf, comparisons: int =
     shift = abs(difference) / se
     if math.isinf(df):
         return float(norm.sf(q - shift) + norm.cdf(-q - shift))
-    return float(nct.sf(q, df, shift) + nct.cdf(-q, df, shift))
+    # The noncentral t as a mean over its chi-square: scipy's own is NaN for few degrees of freedom.
+    scale = np.sqrt(chi2.ppf(_GRID, df) / df)
+    return float((norm.sf(q * scale - shift) + norm.cdf(-q * scale - shift)).mean())
 
 
 def detectable(se: float, df: float = math.inf, wanted: float = 0.8, comparisons: int = 1) -> float:
@@ -38,6 +42,21 @@ def detectable(se: float, df: float = math.inf, wanted: float = 0.8, comparisons
     while power(top, se, df, comparisons) < wanted:
         top *= 2
     return float(brentq(lambda x: power(x, se, df, comparisons) - wanted, 0.0, top))
+
+
+def resolution(found: Iterable[Difference], wanted: float = 0.8) -> tuple[float, float] | None:
+    """Return the half width of the median interval, and the true difference that its pair finds.
+
+    A difference below the first would not have been told from none, and a true one of just that
+    size is found about half the time; the second is found with the wanted power. None where no
+    difference has an interval.
+    """
+    known = [(d.high - d.low, d.se, d.df) for d in found
+             if d.low is not None and d.high is not None and d.se is not None]  # fmt: skip
+    if not known:
+        return None
+    length, se, df = sorted(known)[(len(known) - 1) // 2]
+    return length / 2, detectable(se, math.inf if df is None else df, wanted)
 
 
 @dataclass(frozen=True)

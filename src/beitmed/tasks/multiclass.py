@@ -150,10 +150,13 @@ def _resampled(
     means = {name: m.function(s) for name, m in metrics.items() if m.kind == "mean"}
     values = {name: float(m.function(s.table[None])[0]) for name, m in tables.items()}
     values |= {name: float(of_cases.mean()) for name, of_cases in means.items()}
-    options = {"seed": seed, "n_resamples": n_resamples}
     functions, calls = [m.function for m in tables.values()], s.logits.argmax(axis=1)
-    limits = bootstrap.of_tables(functions, s.labels, calls, s.logits.shape[1], **options)
-    limits += bootstrap.of_means(np.column_stack(list(means.values())), **options)
+    limits = bootstrap.of_tables(
+        functions, s.labels, calls, s.logits.shape[1], seed=seed, n_resamples=n_resamples
+    )
+    limits += bootstrap.of_means(
+        np.column_stack(list(means.values())), seed=seed, n_resamples=n_resamples
+    )
     return {
         name: estimates.bootstrapped(
             value, limit, len(s.labels), lack if metrics[name].every_class else None

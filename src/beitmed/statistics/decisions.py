@@ -142,7 +142,8 @@ def operating_point(
         shaken = val[0] + width * rng.standard_normal(code.size)
         cuts[i] = _cut(kind, level, shaken, val[1], weights[None])[0]
     cuts = cuts[~np.isnan(cuts)]
-    rates, fixed = [], []
+    rates: list[Rate] = []
+    fixed: list[Rate] = []
     for cases, sign in ((test[1], 1), (~test[1], -1)):
         scores, own = test[0][cases], None if test[2] is None else test[2][cases]
         hit = (scores >= cut) if sign > 0 else (scores < cut)

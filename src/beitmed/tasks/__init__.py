@@ -5,12 +5,20 @@ from beitmed.tasks.evaluation import (
     by_official_name,
     evaluate,
     inferred,
-    not_beaten,
     of,
     taken,
+    without_skill,
 )
 from beitmed.tasks.task import Task, Use
 
 __all__ = [
-    "TASKS", "Task", "Use", "by_official_name", "evaluate", "inferred", "not_beaten", "of", "taken",
+    "TASKS",
+    "Task",
+    "Use",
+    "by_official_name",
+    "evaluate",
+    "inferred",
+    "of",
+    "taken",
+    "without_skill",
 ]  # fmt: skip

@@ -205,6 +205,14 @@ class Binary(Task):
         names = [class_names[positive]]
         return Curves(member[:, None], score[:, None], names, ["auc"], None, "ROC curve")
 
+    def title(self, name: str, class_names: Sequence[str], positive: int | None) -> str:
+        """Both rates are sensitivities: the specificity is that of the other class."""
+        assert positive is not None
+        of = {"sensitivity": positive, "specificity": 1 - positive}
+        if name in of:
+            return f"Sensitivity, {class_names[of[name]]}"
+        return super().title(name, class_names, positive)
+
     def whose(self, class_names: Sequence[str], positive: int | None) -> str:
         assert positive is not None
         return f'positive class "{class_names[positive]}"'

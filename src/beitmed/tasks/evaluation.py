@@ -81,24 +81,20 @@ def evaluate(
     )  # fmt: skip
 
 
-def not_beaten(task: Task, found: Mapping[str, Estimate]) -> list[str]:
-    """A sentence for each metric of all classes by which the model does not beat a constant.
+def without_skill(task: Task, found: Mapping[str, Estimate]) -> list[str]:
+    """The metrics of all classes by which a model does not beat a constant prediction.
 
     That is where the interval, or the value where there is none, is not on the better side.
     """
-    said = []
-    for name, metric in task.metrics.items():
-        e = found[name]
-        if e.no_skill is None or e.value is None or metric.better is None:
-            continue
-        limit = e.value if e.ci_low is None or e.ci_high is None else (
-            e.ci_low if metric.better == "higher" else e.ci_high
-        )  # fmt: skip
-        if limit > e.no_skill if metric.better == "higher" else limit < e.no_skill:
-            continue
-        interval = "" if e.ci_low is None else f" [{e.ci_low:.3f}, {e.ci_high:.3f}]"
-        said.append(
-            f"{metric.label}: {e.value:.3f}{interval} is not beyond the {e.no_skill:.3f} that a "
-            "prediction without skill reaches on these images."
-        )
-    return said
+    return [
+        name
+        for name, metric in task.metrics.items()
+        if metric.better and not _beats(found[name], metric.better == "higher")
+    ]
+
+
+def _beats(e: Estimate, higher: bool) -> bool:
+    if e.no_skill is None or e.value is None:
+        return True
+    low, high = (e.value if x is None else x for x in (e.ci_low, e.ci_high))
+    return low > e.no_skill if higher else high < e.no_skill

@@ -197,6 +197,10 @@ class Task(ABC):
     ) -> Curves:
         """The ROC curves of a test set."""
 
+    def title(self, name: str, class_names: Sequence[str], positive: int | None) -> str:
+        """The title of one of the task's metrics, the classes by their names."""
+        return self.metrics[name].label
+
     @abstractmethod
     def whose(self, class_names: Sequence[str], positive: int | None) -> str:
         """Which class, or what of all classes, the headlines belong to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -99,6 +100,10 @@ def _data(cfg: Config, labels: dict[str, np.ndarray]) -> dict[str, Any]:
         "source": f"{cfg.dataset.flag}.npz", "class_names": list(names),
         "images": {s: len(y) for s, y in labels.items()}, "images_by_class": counts,
         "trained_on_by_class": counts["train"],
+        "digests": {
+            s: hashlib.sha256(f"{cfg.dataset.name} {cfg.size} {y.tolist()}".encode()).hexdigest()
+            for s, y in labels.items()
+        },
     }  # fmt: skip
 
 

@@ -170,5 +170,5 @@ def test_without_peft_it_is_said_what_to_install(monkeypatch):
         return found(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_peft)
-    with pytest.raises(UserError, match=r"pip install 'beitmed\[lora\]'"):
+    with pytest.raises(UserError, match=r"pip install '\.\[lora\]'"):
         adapters.build(settings(1), tiny("beit"))

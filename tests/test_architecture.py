@@ -22,7 +22,7 @@ LAYERS = [
     {"plots"},
     {"backbones"},
     {"runs"},
-    {"trunk_cache", "training", "evaluation"},
+    {"trunk_cache", "training", "evaluation", "cross_validation"},
     {"methods"},
     {"explain"},
     {"report", "pipeline"},

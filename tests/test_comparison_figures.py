@@ -329,7 +329,7 @@ def test_reliability_draws_before_and_after_the_temperature():
         full = of["count"] > 0
         assert ends == np.column_stack([of["low"], of["high"]])[full].tolist()
     said = [t.get_text() for t in figure.texts]
-    for line in ("hot\nbefore, error 0.083", "hot\nafter T = 2.50, error 0.020", "plain\nn = 156"):
+    for line in ("hot\nbefore, error 0.083", "hot\nT = 2.50, error 0.020", "plain\nn = 156"):
         assert line in said
     notes = " ".join(said)
     assert "10 bins of equal width" in notes

@@ -7,25 +7,23 @@ A few commands are run on one finished run, which is made by the command of `doc
 from __future__ import annotations
 
 import csv
-import inspect
 import itertools
+import json
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import FAST, REPOSITORY, beitmed, resolve
-from hydra import compose, initialize_config_dir
 from scipy.stats import norm
 
-from beitmed import config
-from beitmed.commands import cache, cli, front
-from beitmed.commands import report as report_command
-from beitmed.config import Config
-from beitmed.errors import UserError
-from beitmed.explain.explanation import Choice
+from beitmed import config, data, methods
+from beitmed.commands import arguments as parser
+from beitmed.commands import cache, explain, front, jobs, report
+from beitmed.commands.arguments import SWITCH, Key
+from beitmed.runs import reader
 from beitmed.storage.store import Store
 
 PAGES = {
@@ -53,13 +51,14 @@ INLINE = [
     if code.startswith(_OURS)
 ]
 COMMANDS = list(dict.fromkeys([*SHOWN, *INLINE]))
-# Options of the commands besides the keys of a configuration.
-OPTIONS = {
-    "evaluate": set(),
-    "report": {"to", "data.root", "images", "attention"},
-    "audit": {"strict"},
-    "explain": {*inspect.signature(Choice).parameters, "output_dir"},
-    "cache": {"prune"},
+config.register_resolvers()
+#: The keys of each command that takes no configuration's, or takes others besides.
+KEYS = {
+    "evaluate": {},
+    "report": report.KEYS,
+    "audit": {"strict": Key("", None, SWITCH)},
+    "explain": explain.KEYS,
+    "cache": cache.KEYS,
 }
 
 
@@ -75,24 +74,6 @@ def words_of(command: str) -> tuple[str, list[str]]:
         module = rest[1].removeprefix("beitmed.")
         return {"features": "cache"}.get(module, module), rest[2:]
     return (rest[0], rest[1:])
-
-
-def jobs(arguments: list[str]) -> Iterator[tuple[Config, list[str]]]:
-    """Each run that `beitmed train` would do, with the arguments of it alone."""
-    arguments = [a for a in arguments if a not in ("-m", "--cfg", "job")]
-    config.register_resolvers()
-    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
-        experiment = [a for a in arguments if a.startswith("experiment=")]
-        params = compose("config", experiment, return_hydra_config=True).hydra.sweeper.params
-    given = {a.partition("=")[0] for a in arguments}
-    swept = [f"{key}={value}" for key, value in (params or {}).items() if key not in given]
-    several = [a for a in arguments + swept if "," in a and not re.search(r"[\[{]", a)]
-    alone = [a for a in arguments + swept if a not in several]
-    choices = [[f"{a.partition('=')[0]}={v}" for v in a.partition("=")[2].split(",")]
-               for a in several]  # fmt: skip
-    for choice in itertools.product(*choices):
-        [cfg] = cli.configurations([*alone, *choice])
-        yield cfg, [*alone, *choice]
 
 
 def product(pattern: str, **choices: list) -> set[str]:
@@ -136,6 +117,9 @@ RUNS = {
     "'evaluate.metrics={youden: my_extension.youden}'": {
         "breast_28_equal_beit_large_top5_seed42"
     },
+    "beitmed train --config-dir my/conf dataset=breast method=brightness": {
+        "breast_28_full_brightness_seed42"
+    },
     "beitmed train -m experiment=quickstart dataset=breast,pneumonia balanced=false,true "
     "seed=1,2,3": product(
         "{dataset}_28_{balance}_beit_tiny_top5_seed{seed}",
@@ -163,7 +147,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shown = re.findall(
         r"```(?:yaml|python)\n# (\S+)\n(.*?)```", PAGES["docs/extending.md"], re.DOTALL
     )
-    assert len(shown) >= 2
+    assert len(shown) == 4
     for name, content in shown:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(content)
@@ -172,78 +156,72 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(own: Path) -> Path:
-    """The same folder with a run of `docs/extending.md`'s command, of few images, as `my-run`."""
-    [command] = [c for c in SHOWN if "--config-dir" in c]
-    words = [a for a in words_of(command)[1] if a != "dataset=breast"]
-    done = beitmed(*words, *FAST, "name=my-run", "cache.root=cache", cwd=own)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """The same folder with runs of that page's commands, of few images: `my-run`, `my-method`."""
+    commands = [c for c in SHOWN if "--config-dir" in c]
+    for name, command in zip(("my-run", "my-method"), commands, strict=True):
+        words = [a for a in words_of(command)[1] if a != "dataset=breast"]
+        few = [a for a in FAST if "train." not in a or name == "my-run"]
+        done = beitmed(*words, *few, f"name={name}", "cache.root=cache", cwd=own)
+        assert done.returncode == 0, done.stdout + done.stderr
     return own
 
 
 def test_every_page_uses_commands_that_are_known():
     assert {"bash scripts/quickstart.sh", "bash scripts/test.sh"} <= set(COMMANDS)
     first = {words_of(c)[0] for c in COMMANDS} - {"--help"}
-    assert first <= {*front.COMMANDS, "scripts/test.sh", "scripts/bench.py"}
+    scripts = {p.relative_to(REPOSITORY).as_posix() for p in REPOSITORY.glob("scripts/*.*")}
+    assert first <= {*front.COMMANDS, *scripts}
     assert {c for c in SHOWN if words_of(c)[0] == "train"} == set(RUNS)
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if words_of(c)[0] == "train"])
 def test_a_command_trains_the_runs_that_it_should(command, own, monkeypatch):
     monkeypatch.chdir(own)
-    names, ignored = set(), []
-    for cfg, given in jobs(words_of(command)[1]):
-        names.add(config.run_name(cfg).rpartition("_")[0])
-        ignored.append({a for a in given if _refused(cfg, a)})
+    planned = jobs.of([a for a in words_of(command)[1] if a not in ("--cfg", "job")])
+    config.check_read(planned.configurations, planned.overrides)
+    assert len(planned.configurations) == len(planned.found)
+    names = {config.run_name(cfg).rpartition("_")[0] for cfg in planned.configurations}
     assert names == RUNS.get(command, names)
-    assert set.intersection(*ignored) == set(), "no run of the command reads these"
 
 
-def _refused(cfg: Config, override: str) -> bool:
-    try:
-        config.check_given(cfg, [override])
-    except UserError:
-        return True
-    return False
-
-
-@pytest.mark.parametrize(
-    "command", [c for c in COMMANDS if words_of(c)[0] in ("prepare", *OPTIONS)]
-)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if words_of(c)[0] in ("prepare", *KEYS)])
 def test_the_keys_of_other_commands_exist(command, own, monkeypatch):
     monkeypatch.chdir(own)
     name, arguments = words_of(command)
-    known = OPTIONS.get(name, set())
-    keys = [a for a in arguments if "=" in a and a.partition("=")[0] not in known]
-    assert cli.configurations(keys)
-    if name == "report":
-        assert report_command.options(arguments or ["outputs"]).paths
-    if name == "cache":
-        rules = [a.removeprefix("prune=") for a in arguments if a.startswith("prune=")]
-        assert [cache._chosen([], rule) for rule in rules] == [[] for _ in rules]
+    given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ("report", "cache"))
+    assert jobs.configurations(given.others)
+    if (rule := given.values.get("prune")) is not None:
+        assert cache._chosen([], rule) == []
 
 
-def test_the_options_of_the_benchmark_exist():
-    source = (REPOSITORY / "scripts" / "bench.py").read_text()
-    for command in COMMANDS:
-        for word in shlex.split(command) if "scripts/bench.py" in command else ():
-            assert not word.startswith("--") or f'"{word}"' in source, command
+def test_the_options_of_the_scripts_exist():
+    for command in (c for c in COMMANDS if c.startswith("python scripts/")):
+        source = (REPOSITORY / command.split()[1]).read_text()
+        options = [word for word in command.split() if word.startswith("--")]
+        assert [word for word in options if f'"{word}"' not in source] == [], command
 
 
-def test_what_stands_in_the_run_of_the_extension(finished):
+def test_what_stands_in_the_runs_of_the_extensions(finished, monkeypatch):
     metrics = (finished / "outputs" / "my-run" / "metrics.json").read_text()
     assert '"youden"' in metrics
+    monkeypatch.syspath_prepend(finished)
+    run = reader.read(finished / "outputs" / "my-method")
+    model = methods.load(run.config, run.path, tuple(run.data["class_names"]))
+    again = model.logits(data.load(run.config).splits["test"].images)
+    assert np.array_equal(again, run.test.logits)
+
+
+def test_the_evaluation_of_the_readme(finished):
+    done = beitmed("outputs/my-run", "dataset.positive_label=0", cwd=finished, module="evaluate")
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((finished / "outputs" / "my-run" / "metrics.json").read_text())
+    assert metrics["positive_class"]["label"] == 0
 
 
 def test_the_report_of_the_readme(finished):
     done = beitmed("outputs", cwd=finished, module="report")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (finished / "report" / "report.html").stat().st_size > 100_000
-
-
-def test_the_attention_of_the_readme(finished):
-    done = beitmed("outputs/my-run", "images=errors:6", cwd=finished, module="explain")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (finished / "outputs" / "my-run" / "attention" / "attention.json").is_file()
 
 
 def test_the_cache_is_listed_and_pruned_as_the_docs_say(finished):
@@ -280,7 +258,7 @@ def test_the_quickstarts_settings_apply_only_without_arguments(told):
     assert _script(told, "scripts/quickstart.sh") == [*start, "experiment=quickstart"]
     papers = ["dataset=breast", "size=28", "balanced=true"]
     assert _script(told, "scripts/quickstart.sh", *papers) == [*start, *papers]
-    [(cfg, _)] = jobs(papers)
+    [cfg] = jobs.configurations(papers)
     assert (cfg.backbone.name, cfg.train.learning_rate) == ("beit_large", 3e-4)
 
 
@@ -315,11 +293,9 @@ def test_every_page_is_reached_and_every_link_leads_somewhere():
     assert {REPOSITORY / name for name in PAGES if name != "README.md"} <= reached
 
 
-def test_what_rests_on_random_weights_or_synthetic_images_says_so():
-    for name, page in PAGES.items():
-        for match in re.finditer(r"src=\"([^\"]+)\"[^>]*>(.*?\n\n.*?\n\n)", page, re.DOTALL):
-            if match[1] != "flow.svg":
-                assert re.search("RANDOM|SYNTHETIC", match[2]), f"{name}: {match[1]}"
+def test_figures_of_results_say_what_they_rest_on():
+    figures = {p for p in (REPOSITORY / "docs").glob("*.svg") if p.name != "flow.svg"}
+    assert {p.name for p in figures if not re.search("RANDOM|SYNTHETIC", p.read_text())} == set()
 
 
 def _cells(line: str) -> list[str]:
@@ -428,7 +404,7 @@ def test_the_settings_and_their_values_exist():
 
 def test_settings_that_are_mentioned_exist():
     """Every `key=value` or `group.key` of a known group, wherever it stands."""
-    own = {key for keys in OPTIONS.values() for key in keys} | {"experiment", "HF_HUB_OFFLINE"}
+    own = {key for keys in KEYS.values() for key in keys} | {"experiment", "HF_HUB_OFFLINE"}
     methods = {p.stem for p in (config.conf_dir() / "method").glob("*.yaml")}
     known = [resolve("dataset=folder").model_dump()]
     known += [resolve(f"method={m}").model_dump() for m in sorted(methods)]
@@ -436,8 +412,7 @@ def test_settings_that_are_mentioned_exist():
     mentioned |= set(
         re.findall(r"`((?:cache|data|train|evaluate|lora)\.(?!json|py)[a-z_]+)`", EVERYTHING)
     )
-    coming = {"cache.depths"}
-    assert {k for k in mentioned - own if not any(_has(v, k) for v in known)} <= coming
+    assert {k for k in mentioned - own if not any(_has(v, k) for v in known)} == set()
 
 
 def _has(values: dict, key: str) -> bool:

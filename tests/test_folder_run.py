@@ -59,6 +59,7 @@ def test_a_run_from_folders_to_metrics(home, trained):
     assert "own images" in said and "by image" in said and "official" not in said
     recorded = json.loads((run / "data.json").read_text())
     assert (recorded["official"], recorded["source"]) == (False, "my images")
+    assert len(set(recorded["digests"].values())) == 3 and recorded["digests"].keys() >= {"test"}
     files = list(csv.DictReader((run / "splits.csv").open()))
     assert len(files) == len({f["file"] for f in files}) == 30
     rows = list(csv.DictReader((run / "predictions.csv").open()))

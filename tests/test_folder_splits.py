@@ -120,3 +120,49 @@ def test_images_of_several_labels_have_each_in_each_split(tmp_path):
     for name in ("train", "val", "test"):
         assert (labels[splits == name].sum(axis=0) > 0).all()
     assert abs(sizes(splits)[2] - 60) < 3
+
+
+def folds(tmp_path, labels, patients=None, count=4, *overrides):
+    return [
+        assign(
+            tmp_path, labels, None, patients, f"data.folds={count}", f"data.fold={i}", *overrides
+        )
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_every_image_is_held_out_in_one_fold_and_no_patient_is_in_two(known, tmp_path):
+    rng = np.random.default_rng(3)
+    people = rng.integers(0, 60, 300)
+    labels = (people % 3 == 0).astype(int)
+    patients = [f"p{p}" for p in people] if known else None
+    found = folds(tmp_path, labels, patients)
+    held = np.array([splits == "test" for splits, _ in found])
+    assert (held.sum(axis=0) == 1).all()
+    for i, (splits, how) in enumerate(found):
+        assert how == f"fold {i} of 4, drawn by {'patient' if known else 'image'}"
+        assert abs((splits == "test").mean() - 1 / 4) < 0.05
+        assert abs((splits == "val").mean() - 3 / 4 / 8) < 0.06
+        for name in ("train", "val", "test"):
+            assert abs(labels[splits == name].mean() - labels.mean()) < 0.15
+        if known:
+            assert all(len(set(splits[people == p])) == 1 for p in np.unique(people))
+    again = folds(tmp_path, labels, patients)
+    assert all(np.array_equal(a, b) for (a, _), (b, _) in zip(found, again, strict=True))
+    other = folds(tmp_path, labels, patients, 4, "dataset.split_seed=1")
+    assert not np.array_equal(found[0][0], other[0][0])
+
+
+def test_folds_of_several_labels_have_each_label(tmp_path):
+    labels = np.random.default_rng(4).integers(0, 2, (60, 2))
+    for splits, _ in folds(tmp_path, labels, None, 3):
+        assert all(labels[splits == name].any(axis=0).all() for name in ("train", "val", "test"))
+
+
+def test_folds_that_cannot_be_are_refused(tmp_path):
+    with pytest.raises(UserError, match="needs 5 or more, one for each split or fold"):
+        folds(tmp_path, [0] * 20 + [1] * 4, None, 5)
+    options = ("data.folds=3", "data.fold=0")
+    with pytest.raises(UserError, match=r"data\.folds: found 3, but /own gives splits"):
+        assign(tmp_path, [0, 1] * 6, ["train", "test"] * 6, None, *options)

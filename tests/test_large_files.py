@@ -154,7 +154,7 @@ for folder in sys.argv[1:]:
                   f"cache.root={folder}/cache")
     file = medmnist_files.locate("tissuemnist", 28, cfg.data)
     for images, labels in medmnist_files.read(file, cfg.cache).values():
-        keys.digest(Split(images, labels))  # every image
+        Split(images, labels).digest  # every image
 print(resources.peak_memory() - before)
 """
 

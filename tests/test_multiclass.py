@@ -150,6 +150,7 @@ def test_mean_delong_of_one_column_is_delong():
     assert of_mean(y[:, None], score[:, None]) == pytest.approx(areas.delong(y, score), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_mean_auc_covers():
     """Three classes, 120 cases. Chance of a false alarm: below 1e-4."""
     rng, trials, shift = np.random.default_rng(6), 500, 1.5

@@ -116,6 +116,7 @@ def test_the_interval_of_the_mean_auc_knows_that_labels_go_together():
     assert 0.25 < (high - low) / (one[1] - one[0]) < 0.6
 
 
+@pytest.mark.slow
 def test_intervals_cover():
     """Mean AUC and mean average precision of 150 images. A false alarm: below 1e-4 each."""
     trials, names = 120, ("auc", "average_precision")

@@ -37,11 +37,6 @@ def test_the_wheel_holds_the_code_its_data_the_licence_and_every_yaml_and_nothin
     assert [n for n in names if n.endswith(".dist-info/licenses/LICENSE")]
 
 
-def test_the_wheel_holds_what_a_report_page_is_made_of(wheel):
-    names = set(zipfile.ZipFile(wheel).namelist())
-    assert {f"beitmed/report/render/page.{kind}" for kind in ("html.jinja", "css", "js")} <= names
-
-
 def test_the_installed_command_runs_from_an_empty_folder(wheel, tmp_path):
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()

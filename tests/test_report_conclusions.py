@@ -14,6 +14,7 @@ from beitmed.report.content import conclusions, variants
 from beitmed.report.content import evidence as evidence_module
 from beitmed.report.content.evidence import Evidence
 from beitmed.runs import reader
+from beitmed.statistics import planning
 
 TINY = "backbone=beit_tiny"
 N = 200  # test images
@@ -124,7 +125,8 @@ def test_resolution_is_said_with_the_power_it_means(make: Make):
         s for s in conclusions.conclude(evidence).context if "AUC: the 95 % interval of a" in s
     ]
     assert f"reaches {half:.3f} to either side" in said and "about half the time" in said
-    assert f"one of {1.43 * half:.3f} in 80 % (before the correction" in said
+    found = planning.detectable(pair.difference.se, pair.difference.df)
+    assert f"one of {found:.3f} in 80 % (before the correction" in said
 
 
 def test_seed_and_test_variance_stand_beside_one_another(make: Make):

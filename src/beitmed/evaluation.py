@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from beitmed import config, extension, tasks
 from beitmed.config import Config
 from beitmed.errors import UserError
-from beitmed.runs import caveats, evaluator_files, last_lines, published, reader, run_figures
+from beitmed.runs import (
+    caveats,
+    evaluator_files,
+    last_lines,
+    published,
+    reader,
+    run_figures,
+    subgroups,
+)
 from beitmed.runs.folder import Run
+from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
+from beitmed.tasks import subgroups as by_value
 from beitmed.tasks.own_metrics import OwnMetric
 
 log = logging.getLogger(__name__)
@@ -87,9 +98,19 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
             # By actual, then predicted class; of several labels for each: absent, present.
             "confusion": task.confusion(labels["test"], logits["test"]).tolist(),
             "published": beside,
+            "subgroups": _subgroups(cfg, folder, splits["test"], class_names),
         }
     )
     for line in last_lines.lines(cfg, class_names, splits["test"], estimates, said, beside):
         log.info("%s", line)
     log.info("All numbers: %s", folder.path / reader.METRICS)
     return estimates
+
+
+def _subgroups(
+    cfg: Config, folder: Run, test: Predictions, class_names: tuple[str, ...]
+) -> dict[str, Any]:
+    return by_value.evaluate(
+        tasks.of(cfg.dataset.task), test.labels, test.logits, subgroups.of_test(cfg, folder),
+        class_names=class_names, positive=cfg.dataset.positive_label, patients=test.groups,
+    )  # fmt: skip

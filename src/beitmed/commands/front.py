@@ -8,6 +8,8 @@ import sys
 COMMANDS = {
     "train": "train a model and evaluate it, or a sweep of them",
     "evaluate": "compute a run's metrics anew from its predictions",
+    "folds": "join the folds of a cross-validation into one result",
+    "power": "how many test images and seeds a difference needs",
     "report": "compare runs: one page, tables and figures",
     "audit": "look for duplicates and label conflicts in a dataset",
     "explain": "show what a run's network attends to",

@@ -10,6 +10,7 @@ from beitmed.config.identity import (
     keys,
     run_name,
     variant,
+    without_fold,
 )
 from beitmed.config.overrides import check_read
 from beitmed.config.run import CacheConfig, Config, DataConfig, check, unknown_key
@@ -32,4 +33,5 @@ __all__ = [
     "run_name",
     "unknown_key",
     "variant",
+    "without_fold",
 ]

@@ -32,12 +32,17 @@ class Recipes(Strict):
 
 
 class Columns(Strict):
-    """A table's columns; None: the column of the key's own name, where the table has it."""
+    """A table's columns; None: the column of the key's own name, where the table has it.
 
-    path: Name = "path"
-    label: Name = "label"
-    split: Name | None = None
-    patient: Name | None = None
+    What stands in the first four is in the digest `content`. subgroups: those by whose values a
+    test set is taken apart.
+    """
+
+    path: Annotated[Name, Decides.NOTHING] = "path"
+    label: Annotated[Name, Decides.NOTHING] = "label"
+    split: Annotated[Name | None, Decides.NOTHING] = None
+    patient: Annotated[Name | None, Decides.NOTHING] = None
+    subgroups: Annotated[list[Name], Decides.EVALUATION] = Field(default_factory=list)
 
 
 class OwnImages(Strict):
@@ -45,7 +50,7 @@ class OwnImages(Strict):
 
     path: Annotated[Name | None, Decides.NOTHING] = None  # what lies there is in `content`
     image_root: Annotated[Name | None, Decides.NOTHING] = None
-    columns: Annotated[Columns, Decides.NOTHING] = Columns()
+    columns: Columns = Columns()
     separator: Name = "|"
     none_label: Name | None = None
     classes: list[Name] | None = None

@@ -28,6 +28,11 @@ def variant(cfg: Config) -> dict[str, Any]:
     return _values(cfg, Decides.PREDICTIONS)
 
 
+def without_fold(cfg: Config) -> dict[str, Any]:
+    """The identity without the fold: what the folds of one cross-validation have in common."""
+    return {key: value for key, value in identity(cfg).items() if key != "data.fold"}
+
+
 def evaluation(cfg: Config) -> dict[str, Any]:
     """What is asked of a run's predictions, which can be asked anew without training."""
     return _values(cfg, Decides.EVALUATION)
@@ -51,6 +56,8 @@ def run_name(cfg: Config) -> str:
         model = f"{cfg.backbone.name}_{depth}"
     else:
         model = cfg.method.name + (f"_{cfg.backbone.name}" if cfg.reads_backbone else "")
+    if cfg.data.folds is not None:
+        model += f"_fold{cfg.data.fold}"
     return f"{cfg.dataset.name}_{cfg.size}_{balance}_{model}_seed{cfg.seed}_{digest(cfg)}"
 
 

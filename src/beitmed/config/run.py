@@ -57,6 +57,26 @@ class DataConfig(Strict):
     mirror: Annotated[str | None, Decides.NOTHING]
     allow_unofficial: Annotated[bool, Decides.NOTHING]
     limit: Count | None
+    folds: Annotated[int, Field(ge=2, le=100)] | None
+    fold: NonNegative | None
+
+    def unused(self) -> set[str]:
+        return {"folds", "fold"} if self.folds is None else set()
+
+    @model_validator(mode="after")
+    def _a_fold_of_the_folds(self) -> DataConfig:
+        if self.folds is None and self.fold is not None:
+            raise ValueError(
+                f"data.fold: found {self.fold} without data.folds; give their number, as in "
+                "data.folds=5, or leave it out"
+            )
+        if self.folds is not None and (self.fold is None or self.fold >= self.folds):
+            every = ",".join(map(str, range(self.folds)))
+            raise ValueError(
+                f"data.fold: found {self.fold} with data.folds={self.folds}; allowed: 0 to "
+                f"{self.folds - 1}, the fold that is the test set (all: -m data.fold={every})"
+            )
+        return self
 
 
 class CacheConfig(Strict):
@@ -167,6 +187,11 @@ class Config(Strict):
 
     @model_validator(mode="after")
     def _rules_across_fields(self) -> Config:
+        if self.data.folds is not None and not self.dataset.own:
+            raise ValueError(
+                f"data.folds: found {self.data.folds} with dataset={self.dataset.name}, whose "
+                "splits are fixed; allowed: null, or images of your own (dataset=folder)"
+            )
         wrong = balancing.contradiction(
             self.balanced, self.majority_ratio, self.dataset.task, self.balancing
         )

@@ -1,7 +1,8 @@
 """Train, validation and test of one's own images: as given, else drawn, with no patient in two.
 
 Drawn by scikit-learn: StratifiedGroupKFold where patients are known, StratifiedShuffleSplit where
-not; what is drawn depends on the seed, and on the order and the labels of the images.
+not (of a cross-validation StratifiedKFold); what is drawn depends on the seed, and on the order and
+the labels of the images.
 """
 
 from __future__ import annotations
@@ -38,19 +39,21 @@ def assign(
     given = set(splits.tolist())
     _check_patients(cfg, images)
     by = "patient" if known else "image"
+    if cfg.data.folds is not None:
+        if given != {""}:
+            raise UserError(
+                f"data.folds: found {cfg.data.folds}, but {cfg.dataset.path} gives splits; leave "
+                "out data.folds, or the splits"
+            )
+        how = f"fold {cfg.data.fold} of {cfg.data.folds}, drawn by {by}"
+        return _one_fold(cfg, labels, patients, class_names), how
     if given == {""}:
         return _draw_all(cfg, labels, patients, class_names), f"drawn by {by}"
     if given in ({"train", "test"}, set(SPLITS)):
         for name in (s for s in SPLITS if s in given):
             _check_classes(cfg, labels[splits == name], class_names, name)
     if given == {"train", "test"}:
-        inside = np.flatnonzero(splits == "train")
-        groups = None if patients is None else patients[inside]
-        train, val, _ = cfg.dataset.fractions
-        drawn = _attempts(
-            cfg, labels[inside], groups, [val / (train + val)], class_names, ("val", "train")
-        )
-        splits[inside[drawn == 0]] = "val"
+        _draw_val(cfg, labels, patients, class_names, splits)
         how = f"given; validation drawn from train by {by}"
     elif given == set(SPLITS):
         how = "given"
@@ -107,6 +110,59 @@ def _draw_all(
     return np.array(order)[drawn]
 
 
+def _draw_val(
+    cfg: Config,
+    labels: np.ndarray,
+    patients: np.ndarray | None,
+    class_names: Sequence[str],
+    splits: np.ndarray,
+) -> None:
+    """Turn some of the train images into the validation split."""
+    inside = np.flatnonzero(splits == "train")
+    groups = None if patients is None else patients[inside]
+    train, val, _ = cfg.dataset.fractions
+    drawn = _attempts(
+        cfg, labels[inside], groups, [val / (train + val)], class_names, ("val", "train")
+    )
+    splits[inside[drawn == 0]] = "val"
+
+
+def _one_fold(
+    cfg: Config, labels: np.ndarray, patients: np.ndarray | None, class_names: Sequence[str]
+) -> np.ndarray:
+    """The splits with one fold as the test set; the folds are the same whichever it is."""
+    assert cfg.data.folds is not None and cfg.data.fold is not None
+    _check_enough(cfg, labels, patients, class_names, max(cfg.data.folds, 3))
+    strata = tasks.of(cfg.dataset.task).strata(labels)
+    for attempt in range(_ATTEMPTS):
+        seed = np.random.SeedSequence([cfg.dataset.split_seed, attempt]).generate_state(1)
+        folds = _folds(strata, patients, cfg.data.folds, int(seed[0]))
+        if all(_present(cfg, labels[fold], len(class_names)).all() for fold in folds):
+            break
+    else:
+        for i, fold in enumerate(folds):
+            _check_classes(cfg, labels[fold], class_names, f"fold {i} after {_ATTEMPTS} draws")
+    splits = np.full(len(labels), "train")
+    splits[folds[cfg.data.fold]] = "test"
+    _draw_val(cfg, labels, patients, class_names, splits)
+    return splits
+
+
+def _folds(
+    strata: np.ndarray, groups: np.ndarray | None, count: int, seed: int
+) -> list[np.ndarray]:
+    """The images of each fold."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    if np.unique(strata, return_counts=True)[1].max() < count:  # nothing can be stratified by
+        strata = np.zeros_like(strata)
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer images of a class than folds
+        found = kind(count, shuffle=True, random_state=seed).split(strata, strata, groups)
+        return [fold for _, fold in found]
+
+
 def _attempts(
     cfg: Config,
     labels: np.ndarray,
@@ -158,13 +214,13 @@ def _check_enough(
     if few:
         raise UserError(
             f"{cfg.dataset.path}: too few {what} to draw splits from: {', '.join(few)}; each class "
-            f"needs {needed} or more, one for each split. Add some, or take the class out."
+            f"needs {needed} or more, one for each split or fold. Add some, or take the class out."
         )
 
 
 def _draw(strata: np.ndarray, groups: np.ndarray | None, share: float, seed: int) -> np.ndarray:
     """The images, sorted, that make up about `share` of all."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedShuffleSplit
+    from sklearn.model_selection import StratifiedShuffleSplit
 
     classes, where, counts = np.unique(strata, return_inverse=True, return_counts=True)
     if groups is None:
@@ -183,8 +239,5 @@ def _draw(strata: np.ndarray, groups: np.ndarray | None, share: float, seed: int
     part = Fraction(share).limit_denominator(int(most)) or Fraction(1, int(most))
     if part == 1:
         part = Fraction(int(most) - 1, int(most))
-    folds = StratifiedGroupKFold(part.denominator, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # fewer images of a class than folds
-        drawn = [taken for _, taken in folds.split(strata, strata, groups)]
+    drawn = _folds(strata, groups, part.denominator, seed)
     return np.sort(np.concatenate(drawn[: part.numerator]))

@@ -27,6 +27,7 @@ _TABLES = {".csv": "csv", ".parquet": "parquet"}
 _LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini"}
 _IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"}
 _SHOWN = 20  # problems that a message holds
+_SUBGROUPS = 30  # values of a column at most: more are a measurement, which has to be grouped
 
 
 class Image(NamedTuple):
@@ -38,6 +39,7 @@ class Image(NamedTuple):
     split: str | None
     patient: str | None
     where: str = ""
+    subgroups: tuple[str, ...] = ()  # its values of `dataset.columns.subgroups`, some perhaps ""
 
 
 def shown(name: str | Path) -> str:
@@ -83,6 +85,11 @@ def read(cfg: Config) -> list[Image]:
     path = Path(cfg.dataset.path).expanduser()
     try:
         if path.is_dir():
+            if columns := cfg.dataset.columns.subgroups:
+                raise UserError(
+                    f"dataset.columns.subgroups: found {columns}, but {shown(path)} is a folder, "
+                    "which has no columns; give a table (.csv or .parquet), or leave them out"
+                )
             images = _of_folder(cfg, path)
         elif not path.is_file():
             raise UserError(f"dataset.path: {shown(path)} does not exist; give a folder or a table")
@@ -200,12 +207,26 @@ def _of_table(cfg: Config, path: Path) -> list[Image]:
             problems[f"{where} ({cell['path']})" if cell["path"] else where] = "; ".join(wrong)
             continue
         split = SPLITS[cell["split"].lower()] if "split" in names else None
-        images.append(Image(file, cell["path"], cell["label"], split, cell.get("patient"), where))
+        subgroups = tuple(_text(row[name]) for name in columns.subgroups)
+        images.append(
+            Image(file, cell["path"], cell["label"], split, cell.get("patient"), where, subgroups)
+        )
     refuse(
         cfg, "has rows that cannot be used, counted without the header", problems,
         f"Correct them, or take them out.{'' if one_label else _ON_NO_LABEL}",
     )  # fmt: skip
+    _check_subgroups(path, columns.subgroups, images)
     return images
+
+
+def _check_subgroups(path: Path, columns: list[str], images: list[Image]) -> None:
+    for at, column in enumerate(columns):
+        if (count := len({image.subgroups[at] for image in images})) > _SUBGROUPS:
+            raise UserError(
+                f"dataset.columns.subgroups: {shown(path)} has {count} different values of "
+                f"{column!r}; allowed: {_SUBGROUPS} or fewer. Group them in a column of their own, "
+                "such as ages into 0-39, 40-59 and 60 or more."
+            )
 
 
 _ON_NO_LABEL = (
@@ -271,11 +292,11 @@ def _columns(cfg: Config, path: Path, found: list[str]) -> dict[str, str]:
     for key, name in (("split", wanted.split), ("patient", wanted.patient)):
         if name is not None or key in found:
             names[key] = name or key
-    missing = {key: name for key, name in names.items() if name not in found}
-    if missing:
+    asked = [*names.items(), *(("subgroups", name) for name in wanted.subgroups)]
+    if missing := [(key, name) for key, name in asked if name not in found]:
         raise UserError(
-            f"{shown(path)}: has no column {', '.join(map(repr, missing.values()))}; found: "
+            f"{shown(path)}: has no column {', '.join(repr(name) for _, name in missing)}; found: "
             f"{', '.join(map(shown, found))}. Name the right ones, as in "
-            + " ".join(f"dataset.columns.{key}=..." for key in missing)
+            + " ".join(f"dataset.columns.{key}=..." for key in dict(missing))
         )
     return names

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from beitmed import tasks
 from beitmed.config import Config
 from beitmed.errors import UserError
 from beitmed.storage.rows import Rows
+
+_HASHED_AT_ONCE = 256  # images; those of a large file stay on disk
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,22 @@ class Split:
         if self.files is None or not all(patient for _, _, patient in self.files):
             return None
         return tuple(patient for _, _, patient in self.files)
+
+    @cached_property
+    def images_digest(self) -> str:
+        """SHA-256 over the shape and the pixels of the images, in their order."""
+        found = hashlib.sha256(repr(self.images.shape).encode())
+        for start in range(0, len(self.images), _HASHED_AT_ONCE):
+            block = self.images[start : start + _HASHED_AT_ONCE]
+            found.update(np.ascontiguousarray(block).data)
+        return found.hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over images, labels and their order: equal only for the same cases."""
+        found = hashlib.sha256(f"{self.images_digest} {self.labels.shape}".encode())
+        found.update(np.ascontiguousarray(self.labels, np.int64).data)
+        return found.hexdigest()
 
 
 @dataclass(frozen=True)

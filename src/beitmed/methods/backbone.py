@@ -133,7 +133,8 @@ def _begin(
     folder.agree(
         "model.json",
         {
-            "weights": cfg.backbone.weights,
+            # Not where they lie, which may change between two processes of one run.
+            "weights": cfg.backbone.content or "random",
             "trained_parameters": trained_count,
             "parameters": total,
             "trained_share": trained_count / total,

@@ -83,7 +83,7 @@ def of_splits(cfg: Config, data: Data, indices: np.ndarray) -> Pooled:
     return Pooled(
         rows | {"train": rows["train"][indices]},
         {
-            "weights": cfg.backbone.weights,
+            "weights": cfg.backbone.content or "random",
             "trunk_sha256": network.trunk_fingerprint(),
             "features": description,
             "feature_count": rows["train"].shape[1],

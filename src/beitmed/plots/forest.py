@@ -42,7 +42,7 @@ def forest(rows: Sequence[Row], *, title: str, xlabel: str, width: float = FULL_
     """
     if not rows:
         raise ValueError("rows: none, but at least one is needed")
-    left, right, pitch, size = (2.1, 1.5, 0.3, 7.0) if width > WIDTH else (1.15, 0.78, 0.3, 6.0)
+    left, right, pitch, size = (2.1, 1.5, 0.3, 7.0) if width > WIDTH else (1.15, 0.9, 0.3, 6.0)
     height = pitch * len(rows)
     handles, names = _key(rows)
     lines = len(names) if width <= WIDTH else 1

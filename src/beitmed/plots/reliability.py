@@ -113,7 +113,7 @@ def _before_and_after(panel: Reliability) -> list[tuple[str, str, Bools, Floats]
     if panel.temperature is None:
         n = f"n = {panel.y.size}"
         return [(panel.name, remark(n, panel.error), panel.y, panel.score)]
-    after = f"after T = {panel.temperature:.2f}"
+    after = f"T = {panel.temperature:.2f}"
     return [
         (panel.name, remark("before", panel.error), panel.y, panel.score),
         (panel.name, remark(after, panel.error_temperature), panel.y,

@@ -12,7 +12,7 @@ from beitmed import tasks
 from beitmed.config import Config
 from beitmed.data import Data, counts
 from beitmed.model import Fit
-from beitmed.runs import caveats, predictions, reader
+from beitmed.runs import caveats, predictions, reader, subgroups
 from beitmed.runs.folder import Run
 from beitmed.runs.predictions import Predictions
 from beitmed.storage import files
@@ -37,6 +37,8 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
             # Where an image has several labels it counts for each of them.
             "images_by_class": {k: counts(s.labels, classes) for k, s in data.splits.items()},
             "trained_on_by_class": used,
+            # By these, and not by counts or names, two test sets are known to be the same.
+            "digests": {k: s.digest for k, s in data.splits.items()},
         },
         "data",
     )
@@ -48,6 +50,7 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
         "training images",
     )
     _write_files(folder, data)
+    subgroups.keep(cfg, folder)
     for said in caveats.of(cfg, data.provenance):
         log.warning("Note: %s.", said)
     by_class = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))

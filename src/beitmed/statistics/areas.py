@@ -19,7 +19,7 @@ from beitmed.statistics.spread import Measure
 #: Cases of prior knowledge in a variance, and in its degrees of freedom (see `interval`).
 _PRIOR, _PRIOR_DF = 4.0, 8.0
 _ROUNDING = 1e-12  # of log odds
-METHOD = "score interval with DeLong's variance"
+METHOD = "DeLong score"
 
 
 def restore_ties(score: Floats) -> Floats:

@@ -5,7 +5,8 @@ their class, so the class mix varies as it does for the intervals that have a fo
 come in clusters (the images of a patient), as many clusters are drawn, each with all its cases.
 
 A resample may lack what a value needs, such as a positive case. Such a replicate is drawn again
-from the defined ones of its column; a column that is undefined in more than half has no interval.
+from the defined ones of its column. A column that is undefined in more than a quarter has no
+interval: those that are left are no longer a sample of all.
 
 Source: Efron 1987, J. Am. Stat. Assoc. 82:171; acceleration by the jackknife. The quantiles are
 expanded for few cases or clusters as a t quantile is (Hesterberg 2015, Am. Stat. 69:371).
@@ -167,7 +168,7 @@ def _columns(
         defined = boot[~lacking, column]
         if np.isnan(own):
             found.append("undefined")
-        elif 2 * lacking.sum() > len(boot):
+        elif 4 * lacking.sum() > len(boot):
             found.append(f"undefined in {lacking.sum()} of {len(boot)} bootstrap resamples")
         else:
             found.append(limits(float(own), defined, less[:, column], times, quantile))

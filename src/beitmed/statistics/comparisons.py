@@ -7,7 +7,7 @@ difference first less second, in the order of the names.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -270,16 +270,6 @@ def _turned(d: Difference) -> Difference:
         covers=covers[0], p_covers=covers[1],
         only_first=d.only_second, only_second=d.only_first,
     )  # fmt: skip
-
-
-def resolution(found: Iterable[Difference]) -> float | None:
-    """Return the half width of the median interval, None where no difference has one.
-
-    A smaller difference would not have been told from none. A true one of just this size is found
-    (p < 0.05) about half the time; `planning.detectable` gives the one that is found in 80 %.
-    """
-    halves = [(d.high - d.low) / 2 for d in found if d.low is not None and d.high is not None]
-    return float(np.median(halves)) if halves else None
 
 
 def _quantile(df: float) -> float:

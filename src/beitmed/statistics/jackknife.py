@@ -39,10 +39,9 @@ def of_weights(
     code = codes(groups, n)
     clusters = int(code.max()) + 1
     parts = min(clusters, _PARTS)
-    part = np.arange(clusters) % parts
+    part = code
     if parts < clusters:
-        part = np.random.default_rng(seed).permutation(part)
-    part = part[code]
+        part = np.random.default_rng(seed).permutation(np.arange(clusters) % parts)[code]
     value = function(np.ones((n, 1), np.float32))[0]
     step = max(1, _BLOCK // n)
     less = []

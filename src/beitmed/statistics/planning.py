@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import nct, norm, t
+from scipy.stats import chi2, norm, t
 
 from beitmed.statistics.comparisons import Difference
 from beitmed.statistics.level import LEVEL, Floats
 from beitmed.statistics.spread import Measure
 
 _ALPHA = 1 - LEVEL
+_GRID = (np.arange(4000) + 0.5) / 4000  # midpoints of equal shares of a distribution
 
 
 def power(difference: float, se: float, df: float = math.inf, comparisons: int = 1) -> float:
@@ -29,7 +31,9 @@ def power(difference: float, se: float, df: float = math.inf, comparisons: int =
     shift = abs(difference) / se
     if math.isinf(df):
         return float(norm.sf(q - shift) + norm.cdf(-q - shift))
-    return float(nct.sf(q, df, shift) + nct.cdf(-q, df, shift))
+    # The noncentral t as a mean over its chi-square: scipy's own is NaN for few degrees of freedom.
+    scale = np.sqrt(chi2.ppf(_GRID, df) / df)
+    return float((norm.sf(q * scale - shift) + norm.cdf(-q * scale - shift)).mean())
 
 
 def detectable(se: float, df: float = math.inf, wanted: float = 0.8, comparisons: int = 1) -> float:
@@ -38,6 +42,21 @@ def detectable(se: float, df: float = math.inf, wanted: float = 0.8, comparisons
     while power(top, se, df, comparisons) < wanted:
         top *= 2
     return float(brentq(lambda x: power(x, se, df, comparisons) - wanted, 0.0, top))
+
+
+def resolution(found: Iterable[Difference], wanted: float = 0.8) -> tuple[float, float] | None:
+    """Return the half width of the median interval, and the true difference that its pair finds.
+
+    A difference below the first would not have been told from none, and a true one of just that
+    size is found about half the time; the second is found with the wanted power. None where no
+    difference has an interval.
+    """
+    known = [(d.high - d.low, d.se, d.df) for d in found
+             if d.low is not None and d.high is not None and d.se is not None]  # fmt: skip
+    if not known:
+        return None
+    length, se, df = sorted(known)[(len(known) - 1) // 2]
+    return length / 2, detectable(se, math.inf if df is None else df, wanted)
 
 
 @dataclass(frozen=True)
@@ -87,6 +106,21 @@ def accuracy_variance(first: float, second: float, differing: float) -> float:
     """Return `Design.image` of accuracies, of models that differ in rightness on that share."""
     assert abs(first - second) <= differing <= 1, (first, second, differing)
     return differing - (first - second) ** 2
+
+
+def differing_share(first: float, second: float, correlation: float) -> float:
+    """Return the share of images that one of two models alone is right for, from their accuracies.
+
+    correlation: of being right, over images; it is as large as `most_correlated` at most.
+    """
+    both = first * second + correlation * math.sqrt(first * (1 - first) * second * (1 - second))
+    return first + second - 2 * both
+
+
+def most_correlated(first: float, second: float) -> float:
+    """Return the correlation of being right where the worse of two models is right nowhere else."""
+    low, high = sorted((first, second))
+    return math.sqrt(low * (1 - high) / (high * (1 - low)))
 
 
 def auc_variance(first: float, second: float, positives: float, correlation: float) -> float:
@@ -212,27 +246,3 @@ def beside_published(
     half = float(t.isf(_ALPHA / 2, df)) * math.sqrt(sd**2 * (1 + 1 / count) + rounding**2 / 12)
     difference = float(values.mean()) - published
     return Published(difference, difference - half, difference + half, sd, count == 1)
-
-
-def over_folds(
-    measures: list[Measure], weights: Floats | None = None
-) -> tuple[float, float, float]:
-    """Return (mean, low, high) of a measure over the folds of a cross-validation.
-
-    measures: of each fold's one model on its own held-out cases; weights: cases by fold, for a mean
-    over cases. The variance is that of the held-out cases within folds, plus what the models differ
-    by beyond it, with a t quantile by Satterthwaite. It is of the mean performance of the fold
-    models; they share training cases, which no fold can see (Bengio and Grandvalet 2004, JMLR
-    5:1089), and this is why the whole is lengthened by the share of the data in a fold.
-    """
-    values = np.array([float(m.values[0]) for m in measures])
-    own = np.array([float(np.square(m.contributions[0]).sum()) for m in measures])
-    count = values.size
-    w = np.full(count, 1 / count) if weights is None else weights / weights.sum()
-    mean, within = float(w @ values), float(w**2 @ own)
-    between = float(w**2 @ np.square(values - mean)) * count / (count - 1)
-    variance = max(within, between) * (1 + 1 / count)
-    cases = sum(m.contributions.shape[1] for m in measures)
-    df = float(cases - count) if within >= between else float(count - 1)
-    half = float(t.isf(_ALPHA / 2, df)) * math.sqrt(variance)
-    return mean, mean - half, mean + half

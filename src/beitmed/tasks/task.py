@@ -124,6 +124,10 @@ class Task(ABC):
         """The labels that are predicted; of equal logits the first class."""
         return logits.argmax(axis=1)
 
+    def right(self, logits: Floats, labels: Labels) -> Floats:
+        """How much of what is called is right, of each image: 0, 1, or a share of its labels."""
+        return np.atleast_2d((self.called(logits) == labels).T).mean(axis=0)
+
     def confusion(self, labels: Labels, logits: Floats) -> Labels:
         """Counts [classes, classes] by actual and predicted class."""
         k = logits.shape[1]

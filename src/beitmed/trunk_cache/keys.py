@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -10,11 +9,10 @@ import numpy as np
 from beitmed.backbones import weights
 from beitmed.backbones.families import FAMILIES
 from beitmed.config import Config
-from beitmed.data import Data, Split
+from beitmed.data import Data
 from beitmed.storage.store import Target, key_of
 
 _DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.float16), "fp32": np.dtype(np.float32)}
-_HASHED_AT_ONCE = 256  # images
 
 
 def boundary_of(cfg: Config) -> int:
@@ -35,15 +33,6 @@ def form(cfg: Config, n: int, boundary: int) -> tuple[tuple[int, ...], np.dtype[
     return (n, tokens, geometry.hidden_size), _DTYPES[cfg.cache.dtype]
 
 
-def digest(split: Split) -> str:
-    """SHA-256 over the shape and the pixels of a split's images."""
-    found = hashlib.sha256(repr(split.images.shape).encode())
-    for start in range(0, len(split.images), _HASHED_AT_ONCE):
-        block = split.images[start : start + _HASHED_AT_ONCE]
-        found.update(np.ascontiguousarray(block).data)
-    return found.hexdigest()
-
-
 class Keys:
     """The cache's entries of one configuration's features, at any depth."""
 
@@ -51,7 +40,7 @@ class Keys:
         self.cfg, self.data = cfg, data
         self.boundary = boundary_of(cfg)
         self.weights = weights.identity(cfg.backbone)
-        self.images = {name: digest(split) for name, split in data.splits.items()}
+        self.images = {name: split.images_digest for name, split in data.splits.items()}
 
     def others(self) -> list[int]:
         """The boundaries of `cache.depths` besides the run's own, of layers that there are."""

@@ -10,7 +10,7 @@ import numpy as np
 from beitmed.report.content import published
 from beitmed.report.content.evidence import LEVEL, Evidence, Pair, interval
 from beitmed.report.document import in_sentence, p_value, text
-from beitmed.statistics import comparisons
+from beitmed.statistics import planning
 from beitmed.statistics.seeds import Summary
 
 _NAMED = 10  # pairs that a sentence names one by one
@@ -105,13 +105,13 @@ def _untested(pairs: Sequence[Pair], tested: Sequence[object]) -> str:
 
 
 def _resolution(pairs: Sequence[Pair]) -> list[str]:
-    limit = comparisons.resolution(p.difference for p in pairs if p.p is not None)
-    if limit is None:
+    found = planning.resolution(p.difference for p in pairs if p.p is not None)
+    if found is None:
         return []
     return [
-        f"the 95 % interval of a typical pair reaches {text(limit)} to either side. A true "
+        f"the 95 % interval of a typical pair reaches {text(found[0])} to either side. A true "
         "difference of that size would be found about half the time, one of "
-        f"{text(1.43 * limit)} in 80 % (before the correction for several pairs)."
+        f"{text(found[1])} in 80 % (before the correction for several pairs)."
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -101,7 +102,7 @@ def _forest(
         cell, paper = interval(summary), published.paper_run(variant.first)
         rows.append(
             Row(
-                variant.name, cell.value, cell.low, cell.high, text(cell),
+                variant.name, cell.value, cell.low, cell.high, _unbroken(text(cell)),
                 seeds=summary.values if len(summary.values) > 1 else (),
                 published=(paper or {}).get(measure),
             )
@@ -117,6 +118,11 @@ def _forest(
         xlabel=f"Test {name}",
         notes=["Diamonds: the paper's own figures."] if any(r.published for r in rows) else [],
     )
+
+
+def _unbroken(written: str) -> str:
+    """Limits that stay on one line where value and limits need two."""
+    return re.sub(r"\[(\S+), (\S+)\]", "[\\1,\u00a0\\2]", written)
 
 
 def single_runs(evidence: Evidence, folder: Path) -> list[Figure]:

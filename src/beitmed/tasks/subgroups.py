@@ -1,0 +1,76 @@
+"""How good a model is for each value of a column, such as each sex or each scanner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from beitmed.statistics import areas, clusters
+from beitmed.statistics.clusters import Groups
+from beitmed.statistics.estimates import Estimate
+from beitmed.statistics.level import Bools, Floats
+from beitmed.statistics.proportions import wilson
+from beitmed.tasks.task import Curves, Labels, Task
+
+NOT_GIVEN = "(not given)"
+
+
+def evaluate(
+    task: Task,
+    labels: Labels,
+    logits: Floats,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    class_names: Sequence[str],
+    positive: int | None,
+    patients: Sequence[str] | None = None,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return by column and value: the number of images and patients, AUC and accuracy.
+
+    labels and logits [n, ...] are those of the test set, and so are the values [n] of each column,
+    "" where unknown, and the patients [n]. AUC and accuracy are the task's own definitions, each an
+    `Estimate` as JSON values. Each interval is of its subgroup alone: two that overlap, or do not,
+    are no test of a difference.
+    """
+    curves = task.curves(logits, labels, class_names, positive)
+    right = task.right(logits, labels)
+    groups = None if patients is None else np.asarray(patients)
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for column, cells in columns.items():
+        values = np.array([cell or NOT_GIVEN for cell in cells])
+        found[column] = {
+            str(value): _of(curves, right, values == value, groups) for value in np.unique(values)
+        }
+    return found
+
+
+def _of(curves: Curves, right: Floats, chosen: Bools, groups: Groups) -> dict[str, Any]:
+    own = None if groups is None else groups[chosen]
+    patients = None if own is None else len(np.unique(own))
+    if patients == len(right[chosen]):  # each patient has one image, which is then independent
+        own = None
+    return {
+        "images": int(chosen.sum()),
+        "patients": patients,
+        "auc": _auc(curves.member[chosen], curves.score[chosen], own).as_dict(),
+        "accuracy": _accuracy(right[chosen], own).as_dict(),
+    }
+
+
+def _auc(member: Bools, score: Floats, groups: Groups) -> Estimate:
+    lacking = int((member.all(axis=0) | ~member.any(axis=0)).sum())
+    if lacking:
+        classes = "" if member.shape[1] == 1 else f"for {lacking} of {member.shape[1]} classes "
+        return Estimate.undefined(f"{classes}the subgroup has no positive or no negative image")
+    measure, low, high, method = areas.interval(member, score[None], groups)
+    return Estimate(float(measure.values[0]), low, high, len(score), method, None)
+
+
+def _accuracy(right: Floats, groups: Groups) -> Estimate:
+    """right [n]: the share of an image's labels that are right."""
+    effective = clusters.effective_size(right[None], groups)
+    low, high = map(float, wilson(right.mean() * effective, effective))
+    method = "Wilson" if groups is None else "Wilson at the effective sample size of patients"
+    return Estimate(float(right.mean()), low, high, right.size, method, None)

@@ -61,7 +61,7 @@ def test_medmnists_evaluator_reads_our_numbers_from_its_files(dataset, size, met
         assert file.name.endswith(f"@{random}seed42.csv")
         ours = task.score(split.logits, split.labels, 1 if task.has_positive else None)
         theirs = Rooted.parse_and_evaluate(str(file))
-        assert pytest.approx(ours["auc"], abs=1e-12) == theirs.AUC
+        assert pytest.approx(ours["auc"], abs=1e-4) == theirs.AUC
         assert pytest.approx(ours["accuracy"], abs=1e-12) == theirs.ACC
         # It writes what it found under its own name: that is the file itself.
         assert [p.name for p in run.glob(f"{flag}{suffix}_{name}_*.csv")] == [file.name]

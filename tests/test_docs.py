@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, front, jobs, report
+from beitmed.commands import cache, explain, front, jobs, power, report
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -59,7 +59,11 @@ KEYS = {
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
     "cache": cache.KEYS,
+    "folds": {},
+    "power": power.KEYS,
 }
+#: Those that take no key of a configuration.
+ALONE = ("report", "cache", "folds", "power")
 
 
 def words_of(command: str) -> tuple[str, list[str]]:
@@ -188,8 +192,9 @@ def test_a_command_trains_the_runs_that_it_should(command, own, monkeypatch):
 def test_the_keys_of_other_commands_exist(command, own, monkeypatch):
     monkeypatch.chdir(own)
     name, arguments = words_of(command)
-    given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ("report", "cache"))
-    assert jobs.configurations(given.others)
+    given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ALONE)
+    own_images = ["dataset=folder"] if "dataset.columns" in command else []
+    assert jobs.configurations([*own_images, *given.others])
     if (rule := given.values.get("prune")) is not None:
         assert cache._chosen([], rule) == []
 

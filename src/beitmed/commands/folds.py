@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 USAGE = """
 Join the finished folds of a cross-validation: `beitmed folds FOLDER...`.
 
-  beitmed train experiment=cross_validation dataset=folder dataset.path=my.csv
+  beitmed train experiment=cross_validation dataset.path=my.csv
   beitmed folds outputs
 
 Every image is held out once, and judged by the model of its fold. What is given is the mean
@@ -38,7 +38,7 @@ def _folds(arguments: Sequence[str]) -> int:
     if not found and not incomplete:
         raise UserError(
             "no fold of a cross-validation is here; `beitmed train experiment=cross_validation "
-            "dataset=folder dataset.path=...` trains them."
+            "dataset.path=...` trains them."
         )
     for one in found:
         _tell(one)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from scipy import stats
@@ -32,7 +33,6 @@ from beitmed.statistics import (
     seeds,
     shift,
 )
-from beitmed.statistics import folds as folds_joined
 
 BREAST = np.repeat([True, False], [42, 114])
 COVERAGE, LEVEL = (0.93, 0.97), (0.03, 0.07)
@@ -98,13 +98,28 @@ def auc(rng: np.random.Generator, count: int) -> Rows:
 
 
 @table
+def skewed_auc(rng: np.random.Generator, count: int) -> Rows:
+    """Exponential scores, the positives spread further: far from binormal, where it covers less."""
+    for area in (0.75, 0.9, 0.95, 0.98):
+        for m, n in ((10, 100), (42, 114), (100, 100), (100, 2000), (2000, 2000)):
+            y, hits = np.repeat([True, False], [m, n]), 0
+            trials = count if m * n < 10**6 else max(count // 4, 10)
+            for _ in range(trials):
+                score = rng.exponential(size=m + n) * np.where(y, area / (1 - area), 1)
+                hits += covered(areas.auc_interval(y, score)[:2], area)
+            setting = f"AUC {area}, {m} against {n}"
+            note = "a known weakness: the band is not the 0.93 of other tables"
+            yield Row("skewed_auc", setting, "coverage", hits / trials, 0.88, 0.98, trials, note)
+
+
+@table
 def mean_auc(rng: np.random.Generator, count: int) -> Rows:
     """The mean AUC of three classes and of five labels, one of them rare."""
     for apart in (0.8, 1.5, 3.0):
         for n in (60, 150, 600):
             for kind in ("classes", "labels"):
 
-                def draw(size: int, kind: str = kind, apart: float = apart):  # noqa: ANN202
+                def draw(size: int, kind: str = kind, apart: float = apart):
                     if kind == "classes":
                         label = rng.choice(3, size, p=[0.1, 0.3, 0.6])
                         member = label[:, None] == np.arange(3)
@@ -117,15 +132,19 @@ def mean_auc(rng: np.random.Generator, count: int) -> Rows:
                 truth = float(ndtr(apart / np.sqrt(2)))  # of labels
                 if kind == "classes":
                     truth = float(areas.mean_auc(*_one(draw(200_000))).values[0])
-                hits = trials = 0
+                hits = trials = above = 0
                 for _ in range(count):
                     member, score = draw(n)
                     if (member.all(axis=0) | ~member.any(axis=0)).any():
                         continue
                     trials += 1
-                    hits += covered(areas.mean_auc_interval(member, score)[:2], truth)
+                    low, high, _ = areas.mean_auc_interval(member, score)
+                    hits += covered((low, high), truth)
+                    above += low > truth
                 setting = f"{kind}, mean AUC {truth:.3f}, {n} images"
-                yield Row("mean_auc", setting, "coverage", hits / trials, *COVERAGE, trials)
+                note = "" if above else "no limit can be above the truth here"
+                most = COVERAGE[1] if above else 1.0
+                yield Row("mean_auc", setting, "coverage", hits / trials, 0.93, most, trials, note)
 
 
 def _one(drawn: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -278,8 +297,8 @@ def average_precision(y: np.ndarray, score: np.ndarray) -> Callable[[np.ndarray]
             new = np.diff(hits, axis=0, prepend=0)
             precision = np.divide(hits, above, out=np.zeros(w.shape), where=above > 0)
             total = hits[-1].astype(float)
-            columns.append(np.divide((precision * new).sum(axis=0), total,
-                                     out=np.full(total.shape, np.nan), where=total > 0))  # fmt: skip
+            area = (precision * new).sum(axis=0)
+            columns.append(np.divide(area, total, out=total * np.nan, where=total > 0))
         return np.column_stack(columns)
 
     return function
@@ -369,7 +388,7 @@ def over_seeds(rng: np.random.Generator, count: int) -> Rows:
                   0.05, count)  # fmt: skip
 
 
-def _kappas(y: np.ndarray, predicted: np.ndarray):  # noqa: ANN202
+def _kappas(y: np.ndarray, predicted: np.ndarray):
     found = [
         jackknife.of_sums(lambda s: _of_tables(s)[:, 2:3], np.eye(4)[2 * y + p])
         for p in predicted.astype(int)
@@ -414,6 +433,7 @@ def single_pairs(rng: np.random.Generator, count: int) -> Rows:
 @table
 def prior_shift(rng: np.random.Generator, count: int) -> Rows:
     """Alarms without a shift, found shifts, and what a correction does to accuracy."""
+    count = max(count // 2, 20)
 
     def draw(n: int, share: float, apart: float) -> tuple[np.ndarray, np.ndarray]:
         y = (rng.random(n) < share).astype(np.int64)
@@ -472,7 +492,7 @@ def calibration(rng: np.random.Generator, count: int) -> Rows:
 
 @table
 def decision(rng: np.random.Generator, count: int) -> Rows:
-    """Net benefit, predictive values at another prevalence, an operating point set on validation."""
+    """Net benefit, predictive values at another prevalence, a threshold set beforehand."""
     cuts, n = np.array([0.1, 0.3, 0.5]), 156
     z = 1.5 * rng.normal(size=10**6)
     y = rng.random(z.size) < expit(z)
@@ -541,7 +561,7 @@ def powers(rng: np.random.Generator, count: int) -> Rows:
     for images, number in ((156, 1), (600, 1), (156, 5)):
         base_variance, tau = 0.1, 0.2 if number > 1 else 0.0
 
-        def draw(gap: float, images: int = images, number: int = number, tau: float = tau):  # noqa: ANN202
+        def draw(gap: float, images: int = images, number: int = number, tau: float = tau):
             base = rng.normal(size=images)
             shifts = np.array([0.9 + gap, 0.9])[:, None, None] + tau * rng.normal(
                 size=(2, number, 1)
@@ -569,7 +589,7 @@ def planned(rng: np.random.Generator, count: int) -> Rows:
                                        (0.85, 0.75, 3, 0.05), (0.85, 0.80, 5, 0.05)):  # fmt: skip
         cuts = stats.norm.ppf([first, second])[:, None, None] * np.sqrt(1 + tau**2)
 
-        def draw(n: int, cuts=cuts, number: int = number, tau: float = tau) -> np.ndarray:  # noqa: ANN001
+        def draw(n: int, cuts=cuts, number: int = number, tau: float = tau) -> np.ndarray:
             latent = 0.8 * rng.normal(size=n) + 0.6 * rng.normal(size=(2, 1, n))
             return latent < cuts + tau * rng.normal(size=(2, number, 1))
 
@@ -588,7 +608,7 @@ def planned(rng: np.random.Generator, count: int) -> Rows:
     for first, second, share in ((0.90, 0.85, 0.5), (0.95, 0.90, 0.2)):
         apart = stats.norm.ppf([first, second])[:, None] * np.sqrt(2)
 
-        def scored(n: int, apart=apart, share: float = share) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
+        def scored(n: int, apart=apart, share: float = share) -> tuple[np.ndarray, np.ndarray]:
             y = np.arange(n) < round(share * n)
             noise = 0.7 * rng.normal(size=n) + np.sqrt(0.51) * rng.normal(size=(2, n))
             return y, noise + apart * y
@@ -610,44 +630,28 @@ def planned(rng: np.random.Generator, count: int) -> Rows:
 
 @table
 def folds(rng: np.random.Generator, count: int) -> Rows:
-    """Cross-validation of a linear discriminant on small data, of one or more images a patient."""
-    settings = [(0.3, 40, 1), (0.3, 100, 1), (0.55, 40, 1), (0.55, 100, 1), (0.55, 40, 3),
-                (1.2, 40, 1), (1.2, 100, 4), (2.0, 40, 1)]  # fmt: skip
-    for apart, number, size in settings:
-        hits = np.zeros(2)
+    """Cross-validation of a linear discriminant on small data, of patients with three images."""
+    for number, size in ((40, 1), (100, 1), (40, 3)):
+        hits = 0
         for _ in range(count):
-            hits += _cross_validated(rng, apart, number, size)
-        setting = f"{number} patients of {size}, {apart} apart, 5 folds"
-        for name, found in zip(("AUC", "accuracy"), hits / count, strict=True):
-            measure = f"coverage: mean {name} of the fold models"
-            yield Row("folds", setting, measure, float(found), 0.92, 0.99, count)
-
-
-def _cross_validated(
-    rng: np.random.Generator, apart: float, number: int, size: int
-) -> tuple[bool, bool]:
-    """Whether the AUC and the accuracy of the models of five folds are covered."""
-    group = np.repeat(np.arange(number), size)
-    y = np.repeat(rng.permutation(np.arange(number) % 2 == 0), size)
-    own = rng.normal(size=(number, 5))[group]
-    x = np.sqrt(0.5) * (own + rng.normal(size=(y.size, 5))) + apart * y[:, None]
-    fold = _folds(rng, y[::size])[group]
-    groups = group if size > 1 else None
-    found, right, areas_, shares = [], np.zeros(y.size), [], []
-    for f in range(5):
-        held = fold == f
-        weight, cut = _discriminant(x[~held], y[~held])
-        score = x[held] @ weight
-        mine = None if groups is None else groups[held]
-        found.append(areas.interval(y[held][:, None], score[None, :, None], mine))
-        right[held] = (score > cut) == y[held]
-        length, mean = np.sqrt(weight @ weight), apart * weight.sum()
-        areas_.append(ndtr(mean / np.sqrt(2) / length))
-        shares.append((ndtr((mean - cut) / length) + ndtr(cut / length)) / 2)
-    return (
-        covered(folds_joined.area(found)[1:], float(np.mean(areas_))),
-        covered(folds_joined.accuracy(right, fold, groups)[1:], float(np.mean(shares))),
-    )
+            group = np.repeat(np.arange(number), size)
+            y = np.repeat(rng.permutation(np.arange(number) % 2 == 0), size)
+            own = rng.normal(size=(number, 5))[group]
+            x = np.sqrt(0.5) * own + np.sqrt(0.5) * rng.normal(size=(y.size, 5)) + 0.55 * y[:, None]
+            fold = _folds(rng, y[::size])[group]
+            found, truth = [], []
+            for f in range(5):
+                weight = _discriminant(x[fold != f], y[fold != f])
+                held = fold == f
+                score = (x[held] @ weight)[None, :, None]
+                groups = group[held] if size > 1 else None
+                found.append(areas.mean_auc(y[held][:, None], score, groups))
+                truth.append(ndtr(0.55 * weight.sum() / np.sqrt(2 * weight @ weight)))
+            _, low, high = planning.over_folds(found)
+            hits += covered((low, high), float(np.mean(truth)))
+        setting = f"{number} patients of {size}, 5 folds"
+        yield Row("folds", setting, "coverage: mean AUC of the fold models", hits / count, 0.93,
+                  0.99, count)  # fmt: skip
 
 
 def _folds(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
@@ -657,10 +661,9 @@ def _folds(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
     return fold
 
 
-def _discriminant(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+def _discriminant(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     within = np.cov(np.concatenate([x[y] - x[y].mean(axis=0), x[~y] - x[~y].mean(axis=0)]).T)
-    weight = np.linalg.solve(within, x[y].mean(axis=0) - x[~y].mean(axis=0))
-    return weight, float(weight @ (x[y].mean(axis=0) + x[~y].mean(axis=0)) / 2)
+    return np.linalg.solve(within, x[y].mean(axis=0) - x[~y].mean(axis=0))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -678,11 +681,12 @@ def main(arguments: list[str] | None = None) -> int:
         for row in TABLES[name](np.random.default_rng(2026), count):
             rows.append(row)
             mark = " " if row.inside(2) else "!"
-            print(f"{mark} {row.setting:58} {row.measure:42} {row.share:7.3f}  "
-                  f"[{row.low:g}, {row.high:g}] {row.trials:5d}  {row.note}", flush=True)  # fmt: skip
+            band = f"[{row.low:g}, {row.high:g}]"
+            said = f"{mark} {row.setting:58} {row.measure:42} {row.share:7.3f}  {band:14}"
+            print(f"{said} {row.trials:5d}  {row.note}", flush=True)
         print(f"  {time.perf_counter() - start:.0f} s")
     if options.csv:
-        with open(options.csv, "w", newline="", encoding="utf-8") as file:
+        with Path(options.csv).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([f.name for f in fields(Row)])
             writer.writerows(astuple(row) for row in rows)

@@ -62,6 +62,7 @@ KEYS = {
     "folds": {},
     "power": power.KEYS,
 }
+SCRIPTS = ("scripts/test.sh", "scripts/bench.py", "scripts/simulate.py")
 #: Those that take no key of a configuration.
 ALONE = ("report", "cache", "folds", "power")
 

@@ -107,6 +107,9 @@ RUNS = {
     "beitmed train dataset=folder dataset.path=images.csv size=224": {
         "folder_224_full_beit_large_top5_seed42"
     },
+    "beitmed train experiment=cross_validation dataset.path=images.csv size=224": product(
+        "folder_224_full_beit_large_top5_fold{fold}_seed42", fold=range(5)
+    ),
     "beitmed train backbone=auto backbone.weights=FOLDER dataset=breast": {
         "breast_28_full_auto_top5_seed42"  # before the checkpoint was read
     },

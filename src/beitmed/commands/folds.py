@@ -46,15 +46,9 @@ def _folds(arguments: Sequence[str]) -> int:
 
 
 def _tell(one: Joined) -> None:
-    cfg = one.config
-    patients = "" if one.patients is None else f" of {one.patients} patients"
-    print(f"{one.runs[0].path.name.replace('_fold0', '')}: {cfg.data.folds} folds, seed {cfg.seed}")
-    print(f"  {one.images} images{patients}, each held out once")
-    for name, estimate in one.estimates.items():
-        folds = ", ".join("-" if v is None else f"{v:.3f}" for v in one.by_fold[name])
-        limits = f"[{estimate.ci_low:.3f}, {estimate.ci_high:.3f}]" if estimate.interval else ""
-        value = f"{estimate.value:.3f} {limits}" if estimate.value is not None else estimate.reason
-        print(f"  {name:9} {value}   by fold: {folds}")
+    print(one.sentence())
+    for name, values in one.by_fold.items():
+        print(f"  {name:9} by fold: {', '.join('-' if v is None else f'{v:.3f}' for v in values)}")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from beitmed import config
 from beitmed.config import Config
+from beitmed.runs.published import plainly
 from beitmed.runs.reader import FinishedRun
 
 RANDOM, SYNTHETIC = "RANDOM weights", "SYNTHETIC images"
@@ -94,10 +95,3 @@ def _telling(settings: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list
             break
         chosen.append(best)
     return [k for k in keys if k in chosen]
-
-
-def plainly(value: Any) -> str:
-    """A value as YAML has it, so that it can be given on the command line again."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -75,8 +75,18 @@ def test_the_command_says_it(home):
     assert done.returncode == 0, done.stderr
     [joined], _ = cross_validation.join(runs(home))
     auc = joined.estimates["auc"]
-    assert "5 folds, seed 42" in done.stdout and "120 images of 60 patients" in done.stdout
-    assert f"auc       {auc.value:.3f} [{auc.ci_low:.3f}, {auc.ci_high:.3f}]" in done.stdout
+    assert "in 5 folds, 120 images of 60 patients, each held out once" in done.stdout
+    assert f"AUC {auc.value:.3f} [{auc.ci_low:.3f}, {auc.ci_high:.3f}]" in done.stdout
+
+
+def test_the_report_says_it(home):
+    done = beitmed("outputs", "to=report", "attention=false", "images=false", cwd=home,
+                   module="report")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [joined], _ = cross_validation.join(runs(home))
+    assert joined.sentence() in done.stdout
+    [row] = csv.DictReader((home / "report" / "tables" / "folds.csv").open())
+    assert row["Folds"] == "5" and row["Patients"] == "60"
 
 
 def test_folds_that_are_missing_or_there_twice_are_not_joined(home, tmp_path):

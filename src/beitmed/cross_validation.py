@@ -37,6 +37,29 @@ class Joined:
     def config(self) -> Config:
         return self.runs[0].config
 
+    @property
+    def name(self) -> str:
+        """That of the first fold's run, without the fold."""
+        return self.runs[0].path.name.replace("_fold0_", "_")
+
+    def sentence(self) -> str:
+        """What was found, as one line."""
+        patients = "" if self.patients is None else f" of {self.patients} patients"
+        values = "; ".join(
+            f"{'AUC' if name == 'auc' else name} {_short(estimate)}"
+            for name, estimate in self.estimates.items()
+        )
+        return (
+            f"{self.name}: cross-validation in {len(self.runs)} folds, {self.images} "
+            f"images{patients}, each held out once: {values}."
+        )
+
+
+def _short(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return f"undefined ({estimate.reason})"
+    return f"{estimate.value:.3f} [{estimate.ci_low:.3f}, {estimate.ci_high:.3f}]"
+
 
 def join(runs: Sequence[FinishedRun]) -> tuple[list[Joined], list[str]]:
     """Return the cross-validations that are whole, and what keeps others from being joined.

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from beitmed import cross_validation
 from beitmed.report.content import (
     attention_maps,
     comparison_tables,
     conclusions,
     examples,
     figures,
+    folds,
     published,
     run_tables,
 )
@@ -42,8 +44,9 @@ def build(
     test_sets, notes = group(runs)
     for note in notes:
         log.warning("Note: %s", note)
-    summary: list[str] = []
-    parts: list[Section] = []
+    joined, incomplete = cross_validation.join(runs)
+    summary = [one.sentence() for one in joined]
+    parts = [folds.section(joined)] if joined else []
     for test_set in test_sets:
         log.info("%s: %d of %d runs", test_set.name, len(test_set.runs), len(runs))
         evidence = Evidence(test_set)
@@ -63,7 +66,7 @@ def build(
         caveats=_caveats(runs),
         sections=parts,
         curves=_curves(test_sets),
-        problems=[*problems, *notes],
+        problems=[*problems, *incomplete, *notes],
         footer=_footer(runs),
     )
 

@@ -61,9 +61,9 @@ def _extras(twins: Sequence[FinishedRun]) -> list[str]:
     keys = _differing(settings)
     if len({_values(own, keys) for own in settings}) < len(twins):
         for own, run in zip(settings, twins, strict=True):
-            own["data file MD5"] = str(run.data.get("md5"))[:8]
+            own["data SHA-256"] = "+".join(d[:4] for d in run.data["digests"].values())
             own["trunk SHA-256"] = str(run.model.get("trunk_sha256"))[:8]
-        keys += [k for k in ("data file MD5", "trunk SHA-256") if len({o[k] for o in settings}) > 1]
+        keys += [k for k in ("data SHA-256", "trunk SHA-256") if len({o[k] for o in settings}) > 1]
     shown = keys if len(keys) <= _KEYS_NAMED else _telling(settings, keys)
     said = []
     for own in settings:

@@ -27,6 +27,8 @@ from beitmed.errors import UserError
 from beitmed.storage import files
 
 FILES = {
+    "confusion.png", "confusion.svg", "decision.csv", "decision.png", "decision.svg",
+    "reliability.csv",
     "config.yaml", "data.json", "environment.json", "history.csv", "history.png", "history.svg",
     "metrics.json", "model.json", "predictions.csv", "roc.csv", "roc.png", "roc.svg", "run.log",
     "top.safetensors", "train_indices.csv",

@@ -104,7 +104,11 @@ OPTIONS = (
 def run(home) -> Path:
     done = beitmed(*OPTIONS, "name=run", "dataset.columns.subgroups=[sex]", cwd=home)
     assert done.returncode == 0, done.stderr
-    return home / "outputs" / "run"
+    run = home / "outputs" / "run"
+    f = metrics(run)["subgroups"]["sex"]["f"]
+    said = f"Subgroup sex f: {f['images']} images of {f['patients']} patients, AUC "
+    assert said + f"{f['auc']['value']:.3f} [" in done.stdout
+    return run
 
 
 def metrics(run: Path) -> dict:

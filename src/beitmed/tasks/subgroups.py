@@ -46,6 +46,27 @@ def evaluate(
     return found
 
 
+def lines(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """What `evaluate` found as it is said on the terminal, a line each value."""
+    said = []
+    for column, values in found.items():
+        for value, one in values.items():
+            n = f"{one['images']} images"
+            n += "" if one["patients"] is None else f" of {one['patients']} patients"
+            numbers = ", ".join(
+                f"{label} {_short(one[name])}"
+                for name, label in (("auc", "AUC"), ("accuracy", "accuracy"))
+            )
+            said.append(f"{column} {value}: {n}, {numbers}")
+    return said
+
+
+def _short(estimate: Mapping[str, Any]) -> str:
+    if estimate["value"] is None:
+        return "undefined"
+    return f"{estimate['value']:.3f} [{estimate['ci_low']:.3f}, {estimate['ci_high']:.3f}]"
+
+
 def _of(curves: Curves, right: Floats, chosen: Bools, groups: Groups) -> dict[str, Any]:
     own = None if groups is None else groups[chosen]
     patients = None if own is None else len(np.unique(own))

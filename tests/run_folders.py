@@ -17,7 +17,8 @@ from conftest import resolve
 from beitmed import config, tasks
 from beitmed.config import Config
 from beitmed.data import medmnist_files
-from beitmed.runs import reader
+from beitmed.runs import predictions, reader
+from beitmed.runs.predictions import Predictions
 
 N = {"train": 60, "val": 24, "test": 40}
 HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
@@ -54,10 +55,13 @@ def make(
     official: bool = True,
     trunk: str = "t" * 64,
     n_val: int = N["val"],
+    data: dict[str, Any] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Path:
     """Write one run: `skill` moves the right logit up, `draw` seeds the noise (default: the seed).
 
-    logits [n, classes] and labels: of the test split, where given.
+    logits [n, classes] and labels: of the test split, where given. data: of data.json. groups: the
+    patients of the test images.
     """
     cfg = resolved(overrides)
     names = class_names(cfg)
@@ -71,7 +75,9 @@ def make(
         made["test"] = logits
     folder.mkdir(parents=True, exist_ok=True)
     _config(folder, cfg)
-    _json(folder / "data.json", {"md5": md5, "official": official, **_data(cfg, split_labels)})
+    of_file = {"md5": md5, "official": official}
+    data = {**of_file, **_data(cfg, split_labels, "" if official else str(md5)), **(data or {})}
+    _json(folder / "data.json", data)
     _json(folder / "model.json", {"weights": cfg.backbone.weights, "trunk_sha256": trunk})
     _json(
         folder / "environment.json",
@@ -79,7 +85,7 @@ def make(
     )
     rows = [[e, 9 * e, 1e-3 / e, 0.7 / e, 0.8 / e, 0.6, 0.7] for e in (1.0, 2.0)]
     _csv(folder / "history.csv", HISTORY, rows)
-    _predictions(folder / "predictions.csv", split_labels, made)
+    _predictions(folder / "predictions.csv", split_labels, made, groups)
     metrics = {"run": folder.name, **_metrics(cfg, split_labels, made)}
     _json(folder / "metrics.json", {"format": reader.FORMAT, **metrics})
     return folder
@@ -90,7 +96,7 @@ def _noise(y: np.ndarray, k: int, skill: float, rng: np.random.Generator) -> np.
     return rng.normal(size=(len(y), k)) + skill * member - (y.ndim == 2)
 
 
-def _data(cfg: Config, labels: dict[str, np.ndarray]) -> dict[str, Any]:
+def _data(cfg: Config, labels: dict[str, np.ndarray], file: str) -> dict[str, Any]:
     names = class_names(cfg)
     counts = {
         s: (y.sum(axis=0) if y.ndim == 2 else np.bincount(y, minlength=len(names))).tolist()
@@ -101,24 +107,23 @@ def _data(cfg: Config, labels: dict[str, np.ndarray]) -> dict[str, Any]:
         "images": {s: len(y) for s, y in labels.items()}, "images_by_class": counts,
         "trained_on_by_class": counts["train"],
         "digests": {
-            s: hashlib.sha256(f"{cfg.dataset.name} {cfg.size} {y.tolist()}".encode()).hexdigest()
+            s: hashlib.sha256(f"{cfg.dataset.name} {cfg.size} {file} {y}".encode()).hexdigest()
             for s, y in labels.items()
         },
     }  # fmt: skip
 
 
-def _predictions(path: Path, labels: dict[str, np.ndarray], made: dict[str, np.ndarray]) -> None:
-    k = made["test"].shape[1]
-    columns = [f"label_{i}" for i in range(k)] if labels["test"].ndim == 2 else ["label"]
-    _csv(
-        path,
-        ["split", "index", *columns, *(f"logit_{i}" for i in range(k))],
-        [
-            [s, i, *np.atleast_1d(y).tolist(), *row]
-            for s in ("val", "test")
-            for i, (y, row) in enumerate(zip(labels[s], made[s].tolist(), strict=True))
-        ],
-    )
+def _predictions(
+    path: Path, labels: dict[str, np.ndarray], made: dict[str, np.ndarray],
+    groups: Sequence[str] | None,
+) -> None:  # fmt: skip
+    of_val = None if groups is None else tuple(f"v{i}" for i in range(len(labels["val"])))
+    of_test = None if groups is None else tuple(groups)
+    header, rows = predictions.table({
+        "val": Predictions(labels["val"], made["val"], of_val),
+        "test": Predictions(labels["test"], made["test"], of_test),
+    })  # fmt: skip
+    _csv(path, header, rows)
 
 
 def _metrics(

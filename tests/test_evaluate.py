@@ -47,8 +47,8 @@ def metrics(run: Path) -> dict:
 
 
 def files(run: Path) -> dict[str, bytes]:
-    derived = ("metrics.json", "roc.png", "roc.svg", "roc.csv", "run.log", "environment.json")
-    return {p.name: p.read_bytes() for p in run.iterdir() if p.name not in derived}
+    derived = ("metrics", "run", "environment", "roc", "confusion", "decision", "reliability")
+    return {p.name: p.read_bytes() for p in run.iterdir() if p.stem not in derived}
 
 
 def test_another_positive_class_is_evaluated_and_nothing_is_trained(folder: Path):

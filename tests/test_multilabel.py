@@ -137,6 +137,5 @@ def test_as_many_images_as_chestmnist_take_seconds():
     start = time.process_time()
     got = evaluate(y, logits, n_resamples=2000)
     assert time.process_time() - start < 15  # about 4
-    # What is saved is said: fewer resamples where one image more or less matters little.
     assert got["average_precision"].interval == "jackknife"
     assert bootstrap.resamples(10_000, 2000) == 2000 and bootstrap.resamples(10**6, 2000) == 500

@@ -21,6 +21,8 @@ from beitmed.tasks import Task
 
 SOURCE = Path(beitmed.__file__).parent
 EACH = pytest.mark.parametrize("task", tasks.TASKS.values(), ids=list(tasks.TASKS))
+#: Metrics of which neither higher nor lower values are better.
+NEITHER = {"calibration_slope", "calibration_in_the_large", "estimated_prior", "prior_shift_p"}
 # AutoGluon's own words for its problems, which its worker says in another environment.
 OTHER_WORDS = {"methods/autogluon_worker.py"}
 
@@ -93,7 +95,7 @@ def test_every_metric_has_a_label_of_its_own_and_says_what_it_is(task):
         assert all(metric.meaning for metric in metrics.values())
     for name, metric in task.metrics.items():
         # What is fitted, or is what something else would show, is neither good nor bad.
-        neither = metric.kind in ("fitted", "reference") or name == task.floor
+        neither = metric.kind == "fitted" or name == task.floor or name in NEITHER
         assert (metric.better is None) == neither, name
     assert {*task.headlines, *task.compared, *task.tested} <= {*task.metrics}
     assert task.floor is None or task.floor in task.metrics

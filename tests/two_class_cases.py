@@ -25,7 +25,7 @@ def two_columns(m, positive=1):
     return logits
 
 
-def run(val=None, test=None, *, positive=1, seed=0, n_resamples=200, train=(0, 0, 1, 1)):
+def run(val=None, test=None, *, positive=1, seed=0, n_resamples=200, **options):
     """`evaluate` on (y, margin) pairs, y being 1 for the positive class."""
     rng = np.random.default_rng(42)
     val = draw(rng, 40, 60) if val is None else val
@@ -39,10 +39,10 @@ def run(val=None, test=None, *, positive=1, seed=0, n_resamples=200, train=(0, 0
         val_labels=of_class(val[0]),
         test_logits=two_columns(np.asarray(test[1], float), positive),
         test_labels=of_class(test[0]),
-        train_labels=of_class(train),
         positive=positive,
         seed=seed,
         n_resamples=n_resamples,
+        **options,
     )
 
 

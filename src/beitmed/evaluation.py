@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from beitmed import config, extension, tasks
 from beitmed.config import Config
 from beitmed.errors import UserError
-from beitmed.runs import caveats, reader, run_figures, subgroups
+from beitmed.runs import (
+    caveats,
+    evaluator_files,
+    last_lines,
+    published,
+    reader,
+    run_figures,
+    subgroups,
+)
 from beitmed.runs.folder import Run
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
@@ -55,17 +62,20 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
         tasks.of(cfg.dataset.task),
         logits=logits,
         labels={**labels, "train": trained},
+        groups={name: split.groups for name, split in splits.items()},
         class_names=class_names,
         positive=cfg.dataset.positive_label,
         seed=cfg.seed,
         n_resamples=cfg.evaluate.n_resamples,
+        use=tasks.Use(cfg.evaluate.prevalence, cfg.evaluate.point),
         own=own_metrics(cfg),
     )
     history = reader.read_history(folder.path)
     said = caveats.of(cfg, data)
-    run_figures.draw(
-        cfg, folder, class_names, labels["test"], logits["test"], estimates, history, said
-    )
+    run_figures.draw(cfg, folder, class_names, splits["test"], estimates, history, said)
+    evaluator_files.write(cfg, folder, splits)
+    beside = published.beside(cfg, bool(data.get("official")), estimates)
+    task = tasks.of(cfg.dataset.task)
     model = reader.read_json(folder.path / "model.json")
     folder.finish(
         {
@@ -78,12 +88,22 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
             "parameters": model["parameters"],
             **reader.classes(cfg, class_names),
             "n": {"train": len(trained), **{name: len(y) for name, y in labels.items()}},
+            "patients": {
+                name: None if split.groups is None else len(set(split.groups))
+                for name, split in splits.items()
+            },
             "evaluation": config.evaluation(cfg),
             "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
+            "without_skill": tasks.without_skill(task, estimates),
+            # By actual, then predicted class; of several labels for each: absent, present.
+            "confusion": task.confusion(labels["test"], logits["test"]).tolist(),
+            "published": beside,
             "subgroups": _subgroups(cfg, folder, splits["test"], class_names),
         }
     )
-    _tell(cfg, folder, class_names, estimates)
+    for line in last_lines.lines(cfg, class_names, splits["test"], estimates, said, beside):
+        log.info("%s", line)
+    log.info("All numbers: %s", folder.path / reader.METRICS)
     return estimates
 
 
@@ -97,14 +117,3 @@ def _subgroups(
     for line in by_value.lines(found):
         log.info("Subgroup %s", line)
     return found
-
-
-def _tell(
-    cfg: Config, folder: Run, names: tuple[str, ...], estimates: Mapping[str, Estimate]
-) -> None:
-    task = tasks.of(cfg.dataset.task)
-    log.info("Test, %s:", task.whose(names, cfg.dataset.positive_label))
-    for name in (*task.headlines, *cfg.evaluate.metrics):
-        log.info("  %-18s %s", name, estimates[name].text())
-    log.info("metrics:  %s", folder.path / reader.METRICS)
-    log.info("ROC plot: %s", folder.path / "roc.png")

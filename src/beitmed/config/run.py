@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from beitmed import tasks
 from beitmed.config import balancing, key_errors
 from beitmed.config.backbone import BackboneConfig
 from beitmed.config.balancing import BalancingConfig
@@ -196,6 +197,14 @@ class Config(Strict):
         )
         if wrong is not None:
             raise ValueError(wrong)
+        task = self.dataset.task
+        if task != "auto" and not tasks.of(task).has_positive:
+            for key in ("prevalence", "operating_point"):
+                if (found := getattr(self.evaluate, key)) is not None:
+                    raise ValueError(
+                        f"evaluate.{key}: found {found} with task {task}, which has no positive "
+                        "class; allowed: null"
+                    )
         return self
 
 

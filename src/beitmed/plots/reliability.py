@@ -16,12 +16,11 @@ from beitmed.plots.text import height_of, name_and_remark
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
 from beitmed.statistics.proportions import wilson
-from beitmed.tasks.measures import ECE_BINS
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """A variant's test cases (as in `roc.RocCurve`) and its expected calibration error.
+    """A variant's test cases (as in `roc.RocCurve`) and its calibration error.
 
     With a temperature, fitted on validation data, the variant is shown before and after it.
     """
@@ -29,16 +28,16 @@ class Reliability:
     name: str
     y: Bools
     score: Floats
-    ece: Estimate | None = None
+    error: Estimate | None = None
     temperature: float | None = None
-    ece_temperature: Estimate | None = None
+    error_temperature: Estimate | None = None
 
 
 def reliability_bins(y: Bools, score: Floats, bins: int) -> dict[str, Floats]:
     """Return count, mean prediction, observed share and its Wilson limits, each [bins].
 
-    y and score as in `roc.RocCurve`. Bins are of equal width and closed below, as in
-    `measures.ece`; in an empty one all but the count is NaN.
+    y and score as in `roc.RocCurve`. Bins are of equal width and closed below; in an empty one all
+    but the count is NaN.
     """
     p = expit(score)
     member = np.minimum((p * bins).astype(int), bins - 1)
@@ -58,13 +57,13 @@ def reliability(
     *,
     title: str,
     positive_name: str,
-    bins: int = ECE_BINS,
+    bins: int = 10,
     width: float = FULL_WIDTH,
 ) -> Figure:
     """Draw reliability diagrams: observed share of positives against their predicted probability.
 
     A point is a bin of `reliability_bins`, at its mean prediction; the strip below counts its
-    cases. The ECE is printed as given. ValueError: no panels.
+    cases. The calibration error is printed as given. ValueError: no panels.
     """
     if not panels:
         raise ValueError("panels: none, but at least one is needed")
@@ -100,25 +99,24 @@ def _notes(panels: Sequence[Reliability], positive_name: str, bins: int) -> list
     if len({(int(panel.y.sum()), panel.y.size) for panel in panels}) == 1:
         positive = case_counts(panels[0].y, positive_name)
     binning = f"{bins} bins of equal width; points at a bin's mean, bars 95 % Wilson intervals"
-    if bins != ECE_BINS and any(panel.ece or panel.ece_temperature for panel in panels):
-        binning += f"; the ECE has {ECE_BINS} bins"
     return [positive, binning]
 
 
 def _before_and_after(panel: Reliability) -> list[tuple[str, str, Bools, Floats]]:
     """Return (name, remark, y, score) of each diagram of a panel."""
 
-    def remark(what: str, ece: Estimate | None) -> str:
-        given = None if ece is None else ("undefined" if ece.value is None else f"{ece.value:.3f}")
-        return what if given is None else f"{what}, ECE {given}"
+    def remark(what: str, error: Estimate | None) -> str:
+        if error is None or error.value is None:
+            return what
+        return f"{what}, error {error.value:.3f}"
 
     if panel.temperature is None:
         n = f"n = {panel.y.size}"
-        return [(panel.name, remark(n, panel.ece), panel.y, panel.score)]
+        return [(panel.name, remark(n, panel.error), panel.y, panel.score)]
     after = f"T = {panel.temperature:.2f}"
     return [
-        (panel.name, remark("before", panel.ece), panel.y, panel.score),
-        (panel.name, remark(after, panel.ece_temperature), panel.y,
+        (panel.name, remark("before", panel.error), panel.y, panel.score),
+        (panel.name, remark(after, panel.error_temperature), panel.y,
          panel.score / panel.temperature),
     ]  # fmt: skip
 

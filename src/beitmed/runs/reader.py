@@ -331,6 +331,8 @@ def _expect(run: FinishedRun) -> None:
         raise ValueError(f"class names {names}, but {run.test.logits.shape[1]} logits")
     if not isinstance(m["caveats"], list) or not all(isinstance(c, str) for c in m["caveats"]):
         raise TypeError(f"caveats {m['caveats']!r}")
+    if not isinstance(run.data["digests"]["test"], str):
+        raise TypeError(f"digests {run.data['digests']!r}")
     if not isinstance(m["n"]["train"], int):
         raise TypeError(f"train images {m['n']['train']!r}")
     for estimate in m["test"].values():

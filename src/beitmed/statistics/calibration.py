@@ -1,4 +1,4 @@
-"""What is fitted after training: a temperature, thresholds and the class prior of the test set.
+"""What is fitted on validation cases after training: a temperature and thresholds.
 
 Margins are float64 log odds of the positive class; y is true for that class. Nothing here sees a
 test label. A fit that does not exist comes back as a sentence that says why, never as a number.
@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from beitmed.statistics.level import Bools, Floats
 
@@ -77,28 +77,6 @@ def sensitivity_threshold(margins: Floats, y: Bools, positive: int) -> float | s
     """
     n = int(y.sum())
     return _best_cut(margins, y, positive, lambda tp, tn: (np.where(20 * tp >= 19 * n, tn, -1), tp))
-
-
-def estimate_prior(margins: Floats, train_prior: float) -> float:
-    """Return the maximum-likelihood share of the positive class behind unlabelled margins [n].
-
-    The margins are calibrated log odds under `train_prior` (between 0 and 1, both excluded). This
-    is the fixed point of the EM algorithm of Saerens et al. 2002, Neural Comput. 14:21, eq. 2.9;
-    the likelihood is concave in the one prior, so the root of its slope is found directly.
-    """
-    ratio = margins - logit(train_prior)  # log of p(x | positive) / p(x | negative)
-    # Divided by the larger of the two densities, so that neither exponential overflows.
-    pos, neg = np.exp(np.minimum(ratio, 0)), np.exp(np.minimum(-ratio, 0))
-
-    def slope(prior: float) -> float:
-        return float(np.sum((pos - neg) / (prior * pos + (1 - prior) * neg)))
-
-    with np.errstate(divide="ignore", over="ignore"):
-        if slope(0.0) <= 0:
-            return 0.0
-        if slope(1.0) >= 0:
-            return 1.0
-        return float(brentq(slope, 0.0, 1.0, xtol=1e-14))
 
 
 def _lacks_class(y: Bools) -> str | None:

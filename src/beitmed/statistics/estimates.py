@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
-REFERENCE = "2.5 to 97.5 % of redrawn labels (no confidence interval)"
-ECE_REASON = (
-    "no interval: binned ECE is biased upwards, and bootstrap intervals around it cover far less "
-    "than 95 % at a few hundred cases; *_if_calibrated is what a calibrated model would show"
-)
-
 
 @dataclass(frozen=True)
 class Estimate:
     """A value with its interval; what is undefined is None and has a reason.
 
     `n` counts the cases that the value rests on (for sensitivity the positives; 0 if the value is
-    None). `interval` names the method; without an interval it is None and `reason` says why.
+    None), and `groups` the patients that these are of, None where no grouping is known. `interval`
+    names the method; without an interval it is None and `reason` says why. `no_skill` is what the
+    best constant prediction reaches on the same cases, None where that is not asked.
     """
 
     value: float | None
@@ -26,6 +22,8 @@ class Estimate:
     n: int
     interval: str | None
     reason: str | None
+    groups: int | None = None
+    no_skill: float | None = None
 
     def __post_init__(self) -> None:
         numbers = [x for x in (self.value, self.ci_low, self.ci_high) if x is not None]
@@ -43,11 +41,11 @@ class Estimate:
         """The estimate as it stands in a sentence: value, interval and n, or why there is none."""
         if self.value is None:
             return f"undefined: {self.reason}"
+        n = f"n = {self.n}" + ("" if self.groups is None else f" of {self.groups} patients")
         if self.ci_low is None:
-            return f"{self.value:.3f} (n = {self.n})"
+            return f"{self.value:.3f} ({n})"
         return (
-            f"{self.value:.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}] "
-            f"(95 %, {self.interval}, n = {self.n})"
+            f"{self.value:.3f} [{self.ci_low:.3f}, {self.ci_high:.3f}] (95 %, {self.interval}, {n})"
         )
 
     def as_dict(self) -> dict[str, float | int | str | None]:

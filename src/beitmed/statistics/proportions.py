@@ -23,14 +23,20 @@ def wilson(successes: object, trials: object, level: float = LEVEL) -> tuple[Flo
     return centre - half, np.where(k == n, 1.0, centre + half)
 
 
-def mean_of_two_proportions(k1: float, n1: float, k2: float, n2: float) -> tuple[float, float]:
-    """Return the limits of (k1/n1 + k2/n2) / 2 for two independent samples.
+def mean_of_two_proportions(
+    k1: float, n1: float, k2: float, n2: float, correlation: float = 0.0
+) -> tuple[float, float]:
+    """Return the limits of (k1/n1 + k2/n2) / 2; the two samples are independent, or correlated.
 
     This is the hybrid score interval for a difference of proportions, with the second one
-    counted as failures: Newcombe 1998, Stat. Med. 17:873, method 10.
+    counted as failures: Newcombe 1998, Stat. Med. 17:873, method 10 (of correlated ones: Zou and
+    Donner 2008, Stat. Med. 27:1693).
     """
     centre = (k1 / n1 + k2 / n2) / 2
     (l1, u1), (l2, u2) = wilson(k1, n1), wilson(k2, n2)
-    low = centre - np.hypot(k1 / n1 - l1, k2 / n2 - l2) / 2
-    high = centre + np.hypot(u1 - k1 / n1, u2 - k2 / n2) / 2
-    return max(0.0, float(low)), min(1.0, float(high))
+
+    def half(a: Floats, b: Floats) -> float:
+        return float(np.sqrt(np.maximum(a**2 + b**2 + 2 * correlation * a * b, 0.0))) / 2
+
+    low, high = half(k1 / n1 - l1, k2 / n2 - l2), half(u1 - k1 / n1, u2 - k2 / n2)
+    return max(0.0, centre - low), min(1.0, centre + high)

@@ -17,6 +17,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import chi2, norm
 
+from beitmed.statistics.clusters import Groups, mean_contributions
 from beitmed.statistics.level import LEVEL, Floats
 
 _ALARM = 0.05
@@ -91,14 +92,21 @@ def estimate_mix(log_ratio: Floats, start: Floats) -> Floats:
     return np.asarray(new)
 
 
-def detect(val_logits: Floats, val_labels: NDArray[np.int64], test_logits: Floats) -> Shift | str:
+def detect(
+    val_logits: Floats,
+    val_labels: NDArray[np.int64],
+    test_logits: Floats,
+    val_groups: Groups = None,
+    test_groups: Groups = None,
+) -> Shift | str:
     """Return the shift of the test set's class mix against the validation set's, or a reason.
 
-    Logits [n, classes], labels int [n]. The validation set stands for training: its labels are
-    known and its logits are of cases that the network was not fitted on. The test compares the
-    mean calibrated probabilities of the two sets (the score test of the prior), with the variance
-    of both; the interval is the likelihood's, widened by what the validation set adds. A correction
-    moves each class's log probability by the logarithm of the new share over the old.
+    Logits [n, classes], labels int [n], groups: the patients [n] of each set. The validation set
+    stands for training: its labels are known and its logits are of cases that the network was not
+    fitted on. The test compares the mean calibrated probabilities of the two sets (the score test
+    of the prior), with the variance of both over patients; the interval is the likelihood's,
+    widened by what the validation set adds, and by patients of several cases. A correction moves
+    each class's log probability by the logarithm of the new share over the old.
     """
     scaling = fit_scaling(val_logits, val_labels)
     if isinstance(scaling, str):
@@ -107,13 +115,20 @@ def detect(val_logits: Floats, val_labels: NDArray[np.int64], test_logits: Float
     old = np.bincount(val_labels, minlength=k) / len(val_labels)
     val, test = (log_softmax(scaling(x), axis=1) for x in (val_logits, test_logits))
     mean = np.exp(test).mean(axis=0) - np.exp(val).mean(axis=0)
-    noise = np.cov(np.exp(val).T) / len(val) + np.cov(np.exp(test).T) / len(test)
+    noise, alone = np.zeros((2, k, k))
+    for log_p, groups in ((val, val_groups), (test, test_groups)):
+        parts = mean_contributions(np.exp(log_p).T, groups)
+        if parts.shape[1] < 2:
+            return "the cases of a single patient say nothing of a shift"
+        noise += parts @ parts.T
+        alone += np.cov(np.exp(log_p).T) / len(log_p)
     free = slice(1, None)
     statistic = float(mean[free] @ np.linalg.pinv(noise[free, free]) @ mean[free])
     p = float(chi2.sf(statistic, k - 1))
     ratio = test - np.log(old)
     prior = estimate_mix(ratio, old)
-    low, high = _limits(prior, ratio, len(val_labels))
+    widened = np.maximum(np.diag(noise) / np.maximum(np.diag(alone), 1e-300), 1.0)
+    low, high = _limits(prior, ratio, len(val_labels), widened)
     shifted = p < _ALARM
     # Corrected is what is beyond noise: the mix in the interval that is nearest to the old one.
     near = np.clip(old, low, high)
@@ -121,7 +136,7 @@ def detect(val_logits: Floats, val_labels: NDArray[np.int64], test_logits: Float
     return Shift(prior, low, high, p, shifted, moved if shifted else test_logits)
 
 
-def _limits(prior: Floats, ratio: Floats, n_val: int) -> tuple[Floats, Floats]:
+def _limits(prior: Floats, ratio: Floats, n_val: int, widened: Floats) -> tuple[Floats, Floats]:
     """Limits of each share from the curvature of the likelihood along it, others in proportion."""
     n, low, high = len(ratio), np.zeros(prior.size), np.ones(prior.size)
     for c in range(prior.size):
@@ -134,7 +149,7 @@ def _limits(prior: Floats, ratio: Floats, n_val: int) -> tuple[Floats, Floats]:
         both = np.logaddexp(np.log(own) + ratio[:, c], np.log(1 - own) + others)
         slope = np.exp(ratio[:, c] - both) - np.exp(others - both)
         information = float(np.square(slope).sum())
-        variance = (1 + n / n_val) / information if information > 0 else 0.25
+        variance = widened[c] * (1 + n / n_val) / information if information > 0 else 0.25
         half = float(norm.isf((1 - LEVEL) / 2)) * np.sqrt(variance)
         low[c], high[c] = max(own - half, 0.0), min(own + half, 1.0)
     return low, high

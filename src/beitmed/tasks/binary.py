@@ -1,145 +1,28 @@
 """Metrics of a binary classifier on a test set, with 95 % intervals.
 
 What looks at what: `argmax` metrics read the test set alone. Thresholds and the temperature are
-fitted on the validation set. The prior correction reads training labels and test scores, never
-test labels. Every interval takes what was fitted as fixed.
+fitted on the validation set; their intervals take them as fixed, that of the operating point counts
+its choice. The prior correction reads the validation set and test scores, never test labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.special import logit
+from numpy.typing import ArrayLike, NDArray
 
-from beitmed.statistics import calibration
+from beitmed.statistics import areas, calibration, decisions, shift
+from beitmed.statistics.clusters import Groups
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
-from beitmed.tasks import measures
-from beitmed.tasks.metric import Metric
+from beitmed.tasks import estimates
+from beitmed.tasks.binary_metrics import METRICS
 from beitmed.tasks.scored import Scored, estimate_all
-from beitmed.tasks.task import Curves, Labels, Task
+from beitmed.tasks.task import UNSTATED, Curves, Labels, Task, Use
 from beitmed.tasks.two_classes import accuracy, auc, binary_labels, margin
-
-
-def _auc(s: Scored) -> float | None:
-    return auc(s.y, s.score)
-
-
-_THERE = "of the test set there, which reaches that level only roughly"
-#: All that `evaluate` returns, in this order. A rule "val ..." has its threshold from the
-#: validation set, so the test set reaches the named level only roughly: hence both rates of each.
-METRICS: dict[str, Metric] = {
-    "auc": Metric(
-        _auc, "auc", "AUC", "higher", "area under the ROC curve, 0 to 1; 0.5 is chance"
-    ),
-    "accuracy": Metric(
-        measures.hits, "proportion", "Accuracy", "higher",
-        "share of images whose more likely class is right",
-    ),
-    "balanced_accuracy": Metric(
-        measures.class_rates, "two proportions", "Balanced accuracy", "higher",
-        "mean of sensitivity and specificity",
-    ),
-    "sensitivity": Metric(
-        measures.sensitivity, "proportion", "Sensitivity", "higher",
-        "share of the positive images that are called positive",
-    ),
-    "specificity": Metric(
-        measures.specificity, "proportion", "Specificity", "higher",
-        "share of the negative images that are called negative",
-    ),
-    "ppv": Metric(
-        measures.ppv, "proportion", "PPV", "higher",
-        "share of the images called positive that are; depends on how many are",
-    ),
-    "npv": Metric(
-        measures.npv, "proportion", "NPV", "higher",
-        "share of the images called negative that are; depends on how many are",
-    ),
-    "f1": Metric(
-        measures.f1, "bootstrap", "F1", "higher", "harmonic mean of sensitivity and PPV"
-    ),
-    "mcc": Metric(
-        measures.mcc, "bootstrap", "MCC", "higher",
-        "Matthews correlation of prediction and class, -1 to 1",
-    ),
-    "average_precision": Metric(
-        measures.average_precision, "jackknife", "Average precision", "higher",
-        "mean PPV over the thresholds, each weighted by its gain in sensitivity",
-    ),
-    "brier": Metric(
-        measures.brier, "bootstrap", "Brier", "lower",
-        "mean squared error of the positive class's probability, 0 to 1",
-    ),
-    "ece": Metric(
-        measures.ece_of, "plain", "ECE (15 bins)", "lower",
-        "expected calibration error of the positive class's probability",
-    ),
-    "ece_if_calibrated": Metric(
-        measures.calibrated_ece_of, "reference", "ECE if calibrated", None,
-        "what perfect calibration would show at this number of images, and its 95 % range",
-    ),
-    "temperature": Metric(
-        measures.fitted, "fitted", "Temperature from val", None,
-        "what the log odds are divided by", "temperature",
-    ),
-    "brier_temperature": Metric(
-        measures.brier, "bootstrap", "Brier, with temperature", "lower",
-        "Brier score of the scaled log odds", "temperature",
-    ),
-    "ece_temperature": Metric(
-        measures.ece_of, "plain", "ECE, with temperature", "lower",
-        "expected calibration error of the scaled log odds", "temperature",
-    ),
-    "ece_temperature_if_calibrated": Metric(
-        measures.calibrated_ece_of, "reference", "ECE if calibrated, with temperature", None,
-        "what perfect calibration would show with the scaled log odds, and its 95 % range",
-        "temperature",
-    ),
-    "val_threshold": Metric(
-        measures.fitted, "fitted", "Threshold from val (log odds)", None,
-        "threshold of the highest validation accuracy", "val accuracy",
-    ),
-    "accuracy_val_threshold": Metric(
-        measures.hits, "proportion", "Accuracy, threshold from val", "higher",
-        "share of right images at that threshold", "val accuracy",
-    ),
-    "threshold_at_val_specificity_95": Metric(
-        measures.fitted, "fitted", "Threshold, 95 % specificity on val (log odds)", None,
-        "threshold of 95 % validation specificity", "val specificity",
-    ),
-    "sensitivity_at_val_specificity_95": Metric(
-        measures.sensitivity, "proportion", "Sensitivity, 95 % specificity on val", "higher",
-        f"sensitivity {_THERE}", "val specificity",
-    ),
-    "specificity_at_val_specificity_95": Metric(
-        measures.specificity, "proportion", "Specificity, 95 % specificity on val", "higher",
-        f"specificity {_THERE}", "val specificity",
-    ),
-    "threshold_at_val_sensitivity_95": Metric(
-        measures.fitted, "fitted", "Threshold, 95 % sensitivity on val (log odds)", None,
-        "threshold of 95 % validation sensitivity", "val sensitivity",
-    ),
-    "sensitivity_at_val_sensitivity_95": Metric(
-        measures.sensitivity, "proportion", "Sensitivity, 95 % sensitivity on val", "higher",
-        f"sensitivity {_THERE}", "val sensitivity",
-    ),
-    "specificity_at_val_sensitivity_95": Metric(
-        measures.specificity, "proportion", "Specificity, 95 % sensitivity on val", "higher",
-        f"specificity {_THERE}", "val sensitivity",
-    ),
-    "estimated_prior": Metric(
-        measures.fitted, "fitted", "Prior estimated on test", None,
-        "share of positive images, estimated from the test scores without their labels",
-        "prior corrected",
-    ),
-    "accuracy_prior_corrected": Metric(
-        measures.hits, "proportion", "Accuracy, prior corrected", "higher",
-        "share of right images with the log odds moved to that prior", "prior corrected",
-    ),
-}  # fmt: skip
 
 
 def evaluate(
@@ -148,18 +31,20 @@ def evaluate(
     val_labels: ArrayLike,
     test_logits: ArrayLike,
     test_labels: ArrayLike,
-    train_labels: ArrayLike,
     positive: int,
     seed: int,
     n_resamples: int = 2000,
+    val_groups: NDArray | None = None,
+    test_groups: NDArray | None = None,
+    use: Use = UNSTATED,
 ) -> dict[str, Estimate]:
     """Return every metric of `METRICS` on the test set, each with a 95 % interval or a reason.
 
-    Logits are floating point [n, 2], labels are 0 or 1 [n]; `positive` is the class that
-    sensitivity, scores and probabilities belong to. `train_labels` are the labels in the
-    proportions that the classifier was trained on. The validation set may lack a class or be empty.
+    Logits are floating point [n, 2], labels are 0 or 1 [n], groups the patients [n] where they are
+    known; `positive` is the class that sensitivity, scores and probabilities belong to. The
+    validation set may lack a class or be empty.
     A tie at a threshold, 0 for argmax, is called class 0, whichever class is positive.
-    The result depends on the data, `seed` (from 0) and `n_resamples` only.
+    The result depends on the data, `use`, `seed` (from 0) and `n_resamples` only.
     ValueError: malformed or non-finite input, or an empty test set.
     """
     if n_resamples < 1 or seed < 0:
@@ -169,43 +54,88 @@ def evaluate(
         raise ValueError("test_logits: no rows, but a test set is needed")
     val_y = binary_labels(val_labels, val.size, "val_labels") == positive
     y = binary_labels(test_labels, test.size, "test_labels") == positive
-    train = np.asarray(train_labels)
-    train_y = binary_labels(train, train.size, "train_labels") == positive
-    rules = _rules(val, val_y, test, y, train_y, positive)
-    return estimate_all(METRICS, rules, y, seed=seed, n_resamples=n_resamples)
+    known = estimates.grouped(val_groups, val.size, "val_groups")
+    groups = estimates.grouped(test_groups, test.size, "test_groups")
+    rules = _Rules(val, val_y, known, test, y, groups, positive)
+    found = rules.thresholds() | rules.calibrated() | rules.used(use, seed)
+    return estimate_all(METRICS, found, y, groups, seed=seed, n_resamples=n_resamples)
 
 
-def _rules(
-    val: Floats, val_y: Bools, test: Floats, y: Bools, train_y: Bools, positive: int
-) -> dict[str, Scored | str]:
-    """Return the test cases under each decision rule, or the reason for which it does not exist."""
+@dataclass(frozen=True)
+class _Rules:
+    """The test cases under each decision rule, or the reason for which there is none.
 
-    def at(cut: float | str) -> Scored | str:
+    val and test are log odds of the positive class, val_y and y whether a case is of it, known and
+    groups the patients.
+    """
+
+    val: Floats
+    val_y: Bools
+    known: Groups
+    test: Floats
+    y: Bools
+    groups: Groups
+    positive: int
+
+    def at(self, cut: float | str) -> Scored | str:
         if isinstance(cut, str):
             return cut
-        return Scored(y, test, calibration.decide(test, cut, positive), cut, val.size)
+        decided = calibration.decide(self.test, cut, self.positive)
+        return self._scored(self.test, decided, cut)
 
-    argmax = calibration.decide(test, 0.0, positive)
-    rules: dict[str, Scored | str] = {
-        "argmax": Scored(y, test, argmax),
-        "val accuracy": at(calibration.accuracy_threshold(val, val_y, positive)),
-        "val specificity": at(calibration.specificity_threshold(val, val_y, positive)),
-        "val sensitivity": at(calibration.sensitivity_threshold(val, val_y, positive)),
-    }
-    temperature = calibration.fit_temperature(val, val_y)
-    if isinstance(temperature, str):
-        return {**rules, "temperature": temperature, "prior corrected": temperature}
-    cool = test / temperature
-    rules["temperature"] = Scored(y, cool, argmax, temperature, val.size)
-    if train_y.all() or not train_y.any():
-        return {**rules, "prior corrected": "the training labels lack a class"}
-    # The estimate of the prior supposes calibrated probabilities, hence the temperature first:
-    # Alexandari et al. 2020, ICML.
-    train_prior = float(train_y.mean())
-    prior = calibration.estimate_prior(cool, train_prior)
-    shifted = cool + logit(prior) - logit(train_prior)
-    decided = calibration.decide(shifted, 0.0, positive)
-    return {**rules, "prior corrected": Scored(y, shifted, decided, prior, y.size)}
+    def thresholds(self) -> dict[str, Scored | str]:
+        fitted = self.val, self.val_y, self.positive
+        return {
+            "argmax": self.at(0.0),
+            "val accuracy": self.at(calibration.accuracy_threshold(*fitted)),
+            "val specificity": self.at(calibration.specificity_threshold(*fitted)),
+            "val sensitivity": self.at(calibration.sensitivity_threshold(*fitted)),
+        }
+
+    def calibrated(self) -> dict[str, Scored | str]:
+        argmax = calibration.decide(self.test, 0.0, self.positive)
+        temperature = calibration.fit_temperature(self.val, self.val_y)
+        cool: Scored | str = temperature if isinstance(temperature, str) else (
+            self._scored(self.test / temperature, argmax, temperature)
+        )  # fmt: skip
+        found = shift.detect(
+            _columns(self.val), self.val_y.astype(np.int64), _columns(self.test),
+            estimates.clustered(self.known), estimates.clustered(self.groups),
+        )  # fmt: skip
+        if isinstance(found, str):
+            return {"temperature": cool, "prior corrected": found}
+        moved = found.corrected[:, 1] - found.corrected[:, 0]
+        decided = calibration.decide(moved, 0.0, self.positive)
+        return {"temperature": cool, "prior corrected": self._scored(moved, decided, found)}
+
+    def used(self, use: Use, seed: int) -> dict[str, Scored | str]:
+        result: dict[str, Scored | str] = {
+            "prevalence": "no prevalence was stated (evaluate.prevalence)",
+            "operating point": "none was asked for (evaluate.operating_point)",
+        }
+        if use.prevalence is not None:
+            decided = calibration.decide(self.test, 0.0, self.positive)
+            result["prevalence"] = self._scored(self.test, decided, use.prevalence)
+        if use.operating_point is not None:
+            point = decisions.operating_point(
+                *use.operating_point,
+                (self.val, self.val_y, estimates.clustered(self.known)),
+                (self.test, self.y, estimates.clustered(self.groups)),
+                seed=seed,
+            )
+            result["operating point"] = point if isinstance(point, str) else (
+                self._scored(self.test, self.test >= point.threshold, point)
+            )  # fmt: skip
+        return result
+
+    def _scored(self, score: Floats, decided: Bools, fitted: Any) -> Scored:
+        on = self.val.size, estimates.patients(self.known)
+        return Scored(self.y, score, decided, self.groups, fitted, *on)
+
+
+def _columns(margins: Floats) -> Floats:
+    """Logits [n, 2] of these log odds of the second class."""
+    return np.column_stack([np.zeros(margins.size), margins])
 
 
 class Binary(Task):
@@ -221,7 +151,8 @@ class Binary(Task):
     tested = ("auc", "accuracy")
 
     def log_odds(self, logits: Floats) -> Floats:
-        return np.column_stack([margin(logits, 0), margin(logits, 1)])
+        ranked = areas.restore_ties(margin(logits, 1))
+        return np.column_stack([-ranked, ranked])
 
     def score(
         self, logits: Floats, labels: Labels, positive: int | None
@@ -237,30 +168,50 @@ class Binary(Task):
         *,
         logits: Mapping[str, Floats],
         labels: Mapping[str, Labels],
+        groups: Mapping[str, Groups],
         class_names: Sequence[str],
         positive: int | None,
         seed: int,
         n_resamples: int,
+        use: Use,
     ) -> dict[str, Estimate]:
         assert positive is not None
         return evaluate(
             val_logits=logits["val"],
             val_labels=labels["val"],
+            val_groups=groups["val"],
             test_logits=logits["test"],
             test_labels=labels["test"],
-            train_labels=labels["train"],
+            test_groups=groups["test"],
             positive=positive,
             seed=seed,
             n_resamples=n_resamples,
+            use=use,
         )
+
+    def no_skill(self, labels: Labels, classes: int, positive: int | None) -> dict[str, float]:
+        """A score that says nothing, and the best constant: F1 of calling every image positive."""
+        counts = np.bincount(labels == positive, minlength=2)
+        found = decisions.no_skill(counts, counts)
+        found["brier"] /= 2  # of the positive class, not of both
+        del found["log_loss"]
+        return {"auc": 0.5, "balanced_accuracy": 0.5, "mcc": 0.0, **found}
 
     def curves(
         self, logits: Floats, labels: Labels, class_names: Sequence[str], positive: int | None
     ) -> Curves:
         assert positive is not None
-        member, score = labels == positive, margin(logits, positive)
+        member, score = labels == positive, self.log_odds(logits)[:, positive]
         names = [class_names[positive]]
         return Curves(member[:, None], score[:, None], names, ["auc"], None, "ROC curve")
+
+    def title(self, name: str, class_names: Sequence[str], positive: int | None) -> str:
+        """Both rates are sensitivities: the specificity is that of the other class."""
+        assert positive is not None
+        of = {"sensitivity": positive, "specificity": 1 - positive}
+        if name in of:
+            return f"Sensitivity, {class_names[of[name]]}"
+        return super().title(name, class_names, positive)
 
     def whose(self, class_names: Sequence[str], positive: int | None) -> str:
         assert positive is not None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Floats
-from beitmed.tasks import binary, multiclass, multilabel, ordinal, own_metrics
+from beitmed.tasks import binary, estimates, multiclass, multilabel, ordinal, own_metrics
 from beitmed.tasks.own_metrics import OwnMetric
-from beitmed.tasks.task import Labels, Task
+from beitmed.tasks.task import UNSTATED, Labels, Task, Use
 
 #: Each task under its name. A new one is a module with its object, and a line here.
 TASKS: dict[str, Task] = {
@@ -50,16 +54,47 @@ def evaluate(
     positive: int | None,
     seed: int,
     n_resamples: int,
+    groups: Mapping[str, NDArray[Any] | Sequence[str] | None] | None = None,
+    use: Use = UNSTATED,
     own: Mapping[str, OwnMetric] | None = None,
 ) -> dict[str, Estimate]:
     """Return every metric of the task on the test set, as `Task.evaluate`; those of `own` last.
 
-    own: metrics from outside the package.
+    Beside a metric stands what the best constant prediction reaches, where that is known.
+    groups: of "val" and "test", the patient of each image; intervals are then of patients drawn at
+    random. own: metrics from outside the package.
     """
+    patients = {
+        split: estimates.grouped((groups or {}).get(split), len(labels[split]), f"{split} groups")
+        for split in ("val", "test")
+    }
     found = task.evaluate(
-        logits=logits, labels=labels, class_names=class_names, positive=positive, seed=seed,
+        logits=logits, labels=labels, groups=patients, class_names=class_names, positive=positive,
+        seed=seed, n_resamples=n_resamples, use=use,
+    )  # fmt: skip
+    for name, value in task.no_skill(labels["test"], len(class_names), positive).items():
+        if name in found and found[name].value is not None:
+            found[name] = replace(found[name], no_skill=value)
+    return found | own_metrics.estimate(
+        own or {}, labels["test"], logits["test"], patients["test"], seed=seed,
         n_resamples=n_resamples,
     )  # fmt: skip
-    return found | own_metrics.estimate(
-        own or {}, labels["test"], logits["test"], seed=seed, n_resamples=n_resamples
-    )
+
+
+def without_skill(task: Task, found: Mapping[str, Estimate]) -> list[str]:
+    """The metrics of all classes by which a model does not beat a constant prediction.
+
+    That is where the interval, or the value where there is none, is not on the better side.
+    """
+    return [
+        name
+        for name, metric in task.metrics.items()
+        if metric.better and not _beats(found[name], metric.better == "higher")
+    ]
+
+
+def _beats(e: Estimate, higher: bool) -> bool:
+    if e.no_skill is None or e.value is None:
+        return True
+    low, high = (e.value if x is None else x for x in (e.ci_low, e.ci_high))
+    return low > e.no_skill if higher else high < e.no_skill

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from scipy.special import expit
 
+from beitmed.statistics import decisions, reliability
+from beitmed.statistics.clusters import Groups
+from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
+from beitmed.statistics.reliability import CalibrationError
+from beitmed.tasks import estimates
 from beitmed.tasks.scored import Scored
 
-ECE_BINS = 15
+P_VALUE = "a p value has no interval"
+Share = tuple[Bools, Bools]  # which cases [n] are hits, and among which cases [n]
 
 
-def hits(s: Scored) -> tuple[int, int]:
-    return int((s.y == s.predicted).sum()), s.y.size
+def hits(s: Scored) -> Share:
+    return s.y == s.predicted, np.ones(s.y.size, bool)
 
 
-def sensitivity(s: Scored) -> tuple[int, int]:
-    return s.count(actual=True, predicted=True), s.count(actual=True)
+def sensitivity(s: Scored) -> Share:
+    return s.predicted, s.y
 
 
-def specificity(s: Scored) -> tuple[int, int]:
-    return s.count(actual=False, predicted=False), s.count(actual=False)
+def specificity(s: Scored) -> Share:
+    return ~s.predicted, ~s.y
 
 
-def ppv(s: Scored) -> tuple[int, int]:
-    return s.count(actual=True, predicted=True), s.count(predicted=True)
+def ppv(s: Scored) -> Share:
+    return s.y, s.predicted
 
 
-def npv(s: Scored) -> tuple[int, int]:
-    return s.count(actual=False, predicted=False), s.count(predicted=False)
-
-
-def class_rates(s: Scored) -> tuple[int, int, int, int]:
-    return *sensitivity(s), *specificity(s)
+def npv(s: Scored) -> Share:
+    return ~s.y, ~s.predicted
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
@@ -73,33 +77,55 @@ def brier(s: Scored, weights: Floats) -> Floats:
     return _ratio(weights @ (expit(s.score) - s.y) ** 2, weights.sum(axis=1))
 
 
-def ece(probability: Floats, outcomes: Bools) -> Floats:
-    """Return the expected calibration error [b] of outcomes [b, n] against probability [n].
-
-    Sum over bins of |outcomes - probabilities| / n, with 15 bins of equal width, closed below, of
-    the probability of the positive class: Naeini et al. 2015, AAAI, 2901. (The bins of Guo et al.
-    2017 hold the larger probability, which with two classes leaves half of them empty.)
-    """
-    bins = np.minimum((probability * ECE_BINS).astype(int), ECE_BINS - 1)
-    member = np.eye(ECE_BINS)[bins]
-    gaps = np.abs((outcomes - probability) @ member)
-    return np.asarray(gaps.sum(axis=1) / probability.size, np.float64)
+def calibration_error(s: Scored) -> Estimate:
+    """That of the positive class's probability; see `reliability.calibration_error`."""
+    return debiased(reliability.calibration_error(expit(s.score), s.y, s.clustered), s.y.size,
+                    s.groups)  # fmt: skip
 
 
-def ece_of(s: Scored) -> float:
-    return float(ece(expit(s.score), s.y[None, :])[0])
+def debiased(found: CalibrationError | str, n: int, groups: Groups) -> Estimate:
+    """The estimate of a calibration error, or the reason for having none."""
+    if isinstance(found, str):
+        return Estimate.undefined(found)
+    method = "test inversion, bins of equal size"
+    return estimates.rate((found.value, found.low, found.high), method, n, groups)
 
 
-def calibrated_ece(p: Floats, rng: np.random.Generator, count: int) -> Floats:
-    """ECE [count] of outcomes drawn from probabilities p [n]: what perfect calibration gives."""
-    step = max(1, 2_000_000 // p.size)
-    blocks = [min(step, count - start) for start in range(0, count, step)]
-    return np.concatenate([ece(p, rng.random((b, p.size)) < p) for b in blocks])
+def recalibrated(s: Scored, what: Literal["slope", "large"]) -> Estimate:
+    """Calibration slope, or calibration in the large; see `reliability.recalibration`."""
+    found = reliability.recalibration(s.score, s.y, s.clustered)
+    if isinstance(found, str):
+        return Estimate.undefined(found)
+    of = tuple(float(getattr(found, f"{what}{part}")) for part in ("", "_low", "_high"))
+    return estimates.rate(of, "logistic regression, sandwich variance", s.y.size, s.groups)
 
 
-def calibrated_ece_of(s: Scored, rng: np.random.Generator, count: int) -> Floats:
-    return calibrated_ece(expit(s.score), rng, count)
+def at_prevalence(s: Scored, which: Literal[0, 1]) -> Estimate:
+    """PPV (0) or NPV (1) at the prevalence that `s.fitted` states."""
+    if s.y.all() or not s.y.any():
+        return Estimate.undefined("the test set lacks a class")
+    found = decisions.predictive_values(s.y, s.predicted, s.fitted, s.clustered)[which]
+    return estimates.rate(found, "Bayes' rule, Wilson limits combined", s.y.size, s.groups)
+
+
+def at_operating_point(s: Scored, what: Literal["sensitivity", "specificity"]) -> Estimate:
+    """A rate at the operating point that `s.fitted` is, whose choice its interval counts."""
+    among = s.y if what == "sensitivity" else ~s.y
+    own = None if s.groups is None else s.groups[among]
+    method = "Wilson, the threshold's choice counted"
+    return estimates.rate(getattr(s.fitted, what), method, int(among.sum()), own)
+
+
+def prior(s: Scored) -> Estimate:
+    """The share of the positive class in the `shift.Shift` that `s.fitted` is."""
+    of = tuple(float(getattr(s.fitted, part)[1]) for part in ("prior", "low", "high"))
+    return estimates.rate(of, "likelihood, the validation set's noise counted", s.y.size, s.groups)
+
+
+def p_of_shift(s: Scored) -> Estimate:
+    count = estimates.patients(s.groups)
+    return Estimate(s.fitted.p, None, None, s.y.size, None, P_VALUE, count)
 
 
 def fitted(s: Scored) -> float:
-    return s.fitted
+    return float(s.fitted)

@@ -5,24 +5,25 @@ ordinal-regression): the mean over the classes of the AUC of each against all ot
 of cases where argmax is right, a tie being the first of the tied classes. Every class counts the
 same in the former, every case in the latter.
 
-Nothing is fitted, and the validation set is not read.
+The temperature, and what stands behind a shift of the class mix, are fitted on the validation set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from beitmed.statistics import bootstrap
-from beitmed.statistics.estimates import ECE_REASON, REFERENCE, Estimate
+from beitmed.statistics import bootstrap, decisions, reliability, shift
+from beitmed.statistics.clusters import Groups
+from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Floats
 from beitmed.tasks import confusion_tables, estimates, measures
 from beitmed.tasks.metric import Metric
 from beitmed.tasks.several_classes import Cases, accuracy, auc, checked, one_vs_rest
-from beitmed.tasks.task import Curves, Labels, Task
+from beitmed.tasks.task import Curves, Labels, Task, Use
 
 
 def _log_loss(s: Cases) -> Floats:
@@ -34,19 +35,24 @@ def _brier(s: Cases) -> Floats:
     return result
 
 
-def _ece(s: Cases) -> float:
-    confidence, right = s.confidence
-    return float(measures.ece(confidence, right[None, :])[0])
+def _calibration_error(s: Cases) -> Estimate:
+    found = reliability.calibration_error(*reliability.top_label(s.logits, s.labels), s.clustered)
+    return measures.debiased(found, len(s.labels), s.groups)
 
 
-def _calibrated_ece(s: Cases, rng: np.random.Generator, count: int) -> Floats:
-    return measures.calibrated_ece(s.confidence[0], rng, count)
+def _p_of_shift(s: Cases) -> Estimate:
+    count = estimates.patients(s.groups)
+    return Estimate(s.fitted.p, None, None, len(s.labels), None, measures.P_VALUE, count)
+
+
+def _hits(s: Cases) -> measures.Share:
+    return s.right, np.ones(len(s.labels), bool)
 
 
 #: What is of every class together, in the order of `evaluate`. Kinds: "mean auc", the function
-#: gives members and scores [n, classes]; "proportion", (hits, cases); "table", of confusion tables
-#: [b, classes, classes] values [b]; "mean", values of the cases [n]; "plain", a number without
-#: interval; "reference", f(s, generator, count) draws [count], given by their mean and range.
+#: gives members and scores [n, classes]; "proportion", hits [n] and among which cases [n]; "table",
+#: of confusion tables [b, classes, classes] values [b]; "mean", values of the cases [n]; "fitted",
+#: a constant without interval; "estimate", the estimate itself.
 DECISIONS: dict[str, Metric] = {
     "auc": Metric(
         lambda s: (s.member, s.odds), "mean auc", "AUC", "higher",
@@ -54,7 +60,7 @@ DECISIONS: dict[str, Metric] = {
         every_class=True,
     ),
     "accuracy": Metric(
-        lambda s: (s.table.trace(), len(s.labels)), "proportion", "Accuracy", "higher",
+        _hits, "proportion", "Accuracy", "higher",
         "share of images whose likeliest class is right",
     ),
     "balanced_accuracy": Metric(
@@ -83,20 +89,43 @@ PROBABILITIES: dict[str, Metric] = {
         _brier, "mean", "Brier (sum over classes)", "lower",
         "squared error of the probabilities, summed over the classes, 0 to 2",
     ),
-    "ece": Metric(
-        _ece, "plain", "ECE (15 bins)", "lower",
-        "expected calibration error of the predicted class's probability",
+    "calibration_error_top_label": Metric(
+        _calibration_error, "estimate", "Calibration error, top label", "lower",
+        "root mean squared gap of the predicted class's probability and the share that is right in "
+        "bins of equally many images, its sampling error taken away",
     ),
-    "ece_if_calibrated": Metric(
-        _calibrated_ece, "reference", "ECE if calibrated", None,
-        "what perfect calibration would show at this number of images, and its 95 % range",
+    "temperature": Metric(
+        lambda s: s.fitted, "fitted", "Temperature from val", None,
+        "what the logits are divided by", "temperature",
+    ),
+    "log_loss_temperature": Metric(
+        _log_loss, "mean", "Log loss, with temperature", "lower",
+        "log loss of the scaled logits", "temperature",
+    ),
+    "brier_temperature": Metric(
+        _brier, "mean", "Brier, with temperature", "lower",
+        "Brier score of the scaled logits", "temperature",
+    ),
+    "calibration_error_top_label_temperature": Metric(
+        _calibration_error, "estimate", "Calibration error, top label, with temperature", "lower",
+        "calibration error of the scaled logits", "temperature",
+    ),
+    "prior_shift_p": Metric(
+        _p_of_shift, "estimate", "p of no prior shift", None,
+        "p of the hypothesis that classes are as frequent as in the validation set, from scores "
+        "without test labels", "prior corrected",
+    ),
+    "accuracy_prior_corrected": Metric(
+        _hits, "proportion", "Accuracy, prior corrected", "higher",
+        "share of right images, corrected for a shift of the classes' shares as far as that is "
+        "beyond noise; without one (p of 0.05 or more) it is the accuracy", "prior corrected",
     ),
 }  # fmt: skip
 METRICS = DECISIONS | PROBABILITIES
-#: Of one class c: "proportion", f(s, c) is (hits, cases); "auc", f(s, c) is members and scores [n].
+#: Of one class c: "proportion", f(s, c) is hits and cases [n]; "auc", members and scores [n].
 PARTS: dict[str, Metric] = {
     "sensitivity": Metric(
-        lambda s, c: (s.table[c, c], s.table[c].sum()), "proportion", "Sensitivity", "higher",
+        lambda s, c: (s.right, s.member[:, c]), "proportion", "Sensitivity", "higher",
         "share of the class's images that are called it",
     ),
     "auc": Metric(
@@ -114,71 +143,112 @@ def evaluate(
     seed: int,
     n_resamples: int = 2000,
     metrics: Mapping[str, Metric] = METRICS,
+    val_logits: ArrayLike | None = None,
+    val_labels: ArrayLike | None = None,
+    val_groups: NDArray[Any] | None = None,
+    test_groups: NDArray[Any] | None = None,
 ) -> dict[str, Estimate]:
     """Return every metric on the test set, each with a 95 % interval or a reason.
 
-    test_logits floating point [n, classes], test_labels int [n]. "sensitivity_class_i" and
-    "auc_class_i" are of class i against all others. "log_loss" is in nats; "brier" is the sum over
-    the classes, 0 to 2 (Brier 1950). "ece" is of the predicted class's probability (Guo et al.
-    2017, ICML).
+    Logits floating point [n, classes], labels int [n], groups the patients [n] where they are
+    known. "sensitivity_class_i" and "auc_class_i" are of class i against all others. "log_loss" is
+    in nats; "brier" is the sum over the classes, 0 to 2 (Brier 1950).
     ValueError: malformed or non-finite input, or an empty test set.
     """
-    s = Cases(*checked(test_logits, test_labels))
+    groups = estimates.grouped(test_groups, len(np.asarray(test_labels)), "test_groups")
+    s = Cases(*checked(test_logits, test_labels), groups)
     if not s.labels.size:
         raise ValueError("test_logits: no rows, but a test set is needed")
     assert len(class_names) == s.logits.shape[1], class_names
+    rules = {"argmax": s, **_fitted(s, val_logits, val_labels, val_groups)}
     sizes = s.table.sum(axis=1)
     absent = [name for name, size in zip(class_names, sizes, strict=True) if not size]
     lack = f"the test set has no case of class {', '.join(absent)}" if absent else None
-    resampled = _resampled(s, metrics, lack, seed, n_resamples)
+    result = _resampled(rules, metrics, lack, seed, n_resamples)
     result = {
-        name: resampled[name] if name in resampled else _estimate(s, m, lack, seed, n_resamples)
+        name: result[name] if name in result else _estimate(rules[m.rule], m, lack)
         for name, m in metrics.items()
     }
     for c in range(len(class_names)):
         for name, m in PARTS.items():
             make = estimates.one_auc if m.kind == "auc" else estimates.proportion
-            result[f"{name}_class_{c}"] = make(*m.function(s, c))
+            first, second = m.function(s, c)
+            result[f"{name}_class_{c}"] = make(first, second, s.groups)
     return result
 
 
+def _fitted(
+    s: Cases,
+    val_logits: ArrayLike | None,
+    val_labels: ArrayLike | None,
+    val_groups: NDArray[Any] | None,
+) -> dict[str, Cases | str]:
+    """The test cases as the validation set corrects them, or the reason for which it cannot."""
+    if val_logits is None or val_labels is None or not len(np.asarray(val_labels)):
+        return dict.fromkeys(("temperature", "prior corrected"), "the validation set is empty")
+    val, actual = checked(val_logits, val_labels)
+    known = estimates.grouped(val_groups, len(actual), "val_groups")
+    on = len(actual), estimates.patients(known)
+    temperature = reliability.fit_temperature(val, actual)
+    found = shift.detect(val, actual, s.logits, estimates.clustered(known), s.clustered)
+    return {
+        "temperature": temperature if isinstance(temperature, str) else (
+            Cases(s.logits / temperature, s.labels, s.groups, temperature, *on)
+        ),
+        "prior corrected": found if isinstance(found, str) else (
+            Cases(found.corrected, s.labels, s.groups, found, *on)
+        ),
+    }  # fmt: skip
+
+
 def _resampled(
-    s: Cases, metrics: Mapping[str, Metric], lack: str | None, seed: int, n_resamples: int
+    rules: Mapping[str, Cases | str],
+    metrics: Mapping[str, Metric],
+    lack: str | None,
+    seed: int,
+    n_resamples: int,
 ) -> dict[str, Estimate]:
     """The estimates that are bootstrapped; all of a kind share their resamples."""
+    s = rules["argmax"]
+    assert isinstance(s, Cases)
     tables = {name: m for name, m in metrics.items() if m.kind == "table"}
-    means = {name: m.function(s) for name, m in metrics.items() if m.kind == "mean"}
+    means = {
+        name: m.function(of)
+        for name, m in metrics.items()
+        if m.kind == "mean" and isinstance(of := rules[m.rule], Cases)
+    }
     values = {name: float(m.function(s.table[None])[0]) for name, m in tables.items()}
     values |= {name: float(of_cases.mean()) for name, of_cases in means.items()}
+    options: dict[str, Any] = {"groups": s.clustered, "seed": seed, "n_resamples": n_resamples}
     functions, calls = [m.function for m in tables.values()], s.logits.argmax(axis=1)
-    limits = bootstrap.of_tables(
-        functions, s.labels, calls, s.logits.shape[1], seed=seed, n_resamples=n_resamples
-    )
-    limits += bootstrap.of_means(
-        np.column_stack(list(means.values())), seed=seed, n_resamples=n_resamples
-    )
+    limits = bootstrap.of_tables(functions, s.labels, calls, s.logits.shape[1], **options)
+    limits += bootstrap.of_means(np.column_stack(list(means.values())), **options)
     return {
         name: estimates.bootstrapped(
-            value, limit, len(s.labels), lack if metrics[name].every_class else None
+            value, limit, len(s.labels), s.groups, lack if metrics[name].every_class else None
         )
         for (name, value), limit in zip(values.items(), limits, strict=True)
     }
 
 
-def _estimate(s: Cases, metric: Metric, lack: str | None, seed: int, n_resamples: int) -> Estimate:
-    n = len(s.labels)
+def _estimate(s: Cases | str, metric: Metric, lack: str | None) -> Estimate:
+    if isinstance(s, str):
+        return Estimate.undefined(s)
     if metric.every_class and lack is not None:
         return Estimate.undefined(lack)
+    found = metric.function(s)
     if metric.kind == "mean auc":
-        return estimates.mean_auc(*metric.function(s))
+        member, score = found
+        return estimates.mean_auc(member, score, s.groups)
     if metric.kind == "proportion":
-        return estimates.proportion(*metric.function(s))
-    if metric.kind == "plain":
-        return Estimate(metric.function(s), None, None, n, None, ECE_REASON)
-    assert metric.kind == "reference", metric
-    draws = metric.function(s, np.random.default_rng([seed, 1]), n_resamples)
-    low, high = np.quantile(draws, [0.025, 0.975]).tolist()
-    return Estimate(float(draws.mean()), low, high, n, REFERENCE, None)
+        hit, among = found
+        return estimates.proportion(hit, among, s.groups)
+    if metric.kind == "fitted":
+        said = "a fitted constant"
+        return Estimate(found, None, None, s.fitted_n, None, said, s.fitted_groups)
+    assert metric.kind == "estimate", metric
+    assert isinstance(found, Estimate), metric
+    return found
 
 
 class Multiclass(Task):
@@ -205,19 +275,32 @@ class Multiclass(Task):
         *,
         logits: Mapping[str, Floats],
         labels: Mapping[str, Labels],
+        groups: Mapping[str, Groups],
         class_names: Sequence[str],
         positive: int | None,
         seed: int,
         n_resamples: int,
+        use: Use,
     ) -> dict[str, Estimate]:
         return evaluate(
+            val_logits=logits["val"],
+            val_labels=labels["val"],
+            val_groups=groups["val"],
             test_logits=logits["test"],
             test_labels=labels["test"],
+            test_groups=groups["test"],
             class_names=class_names,
             seed=seed,
             n_resamples=n_resamples,
             metrics=self.metrics,
         )
+
+    def no_skill(self, labels: Labels, classes: int, positive: int | None) -> dict[str, float]:
+        counts = np.bincount(labels, minlength=classes)
+        chance = {"auc": 0.5, "balanced_accuracy": 1 / classes, "mcc": 0.0, "kappa": 0.0}
+        grade = np.abs(np.arange(classes)[:, None] - np.arange(classes)) @ counts / counts.sum()
+        ordered = {"kappa_quadratic": 0.0, "mean_absolute_error": float(grade.min())}
+        return chance | ordered | decisions.no_skill(counts, counts)
 
     def title_of(self, class_name: str) -> str:
         """A class's name over its curve."""

@@ -19,12 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 from beitmed.statistics import areas, bootstrap, jackknife
+from beitmed.statistics.clusters import Groups
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks import estimates
 from beitmed.tasks.average_precision import AveragePrecision
 from beitmed.tasks.metric import Metric
-from beitmed.tasks.task import Curves, Labels, Task
+from beitmed.tasks.task import Curves, Labels, Task, Use
 
 if TYPE_CHECKING:
     import torch
@@ -113,10 +114,12 @@ def evaluate(
     class_names: Sequence[str],
     seed: int,
     n_resamples: int = 2000,
+    test_groups: NDArray[Any] | None = None,
 ) -> dict[str, Estimate]:
     """Return every metric on the test set, each with a 95 % interval or a reason.
 
-    test_logits floating point [n, labels], test_labels 0 and 1 [n, labels]. "auc_label_i" and
+    test_logits floating point [n, labels], test_labels 0 and 1 [n, labels], test_groups the
+    patients [n] where they are known. "auc_label_i" and
     "average_precision_label_i" are of label i; "average_precision" and "brier" are means over the
     labels. A label without a positive or without a negative image makes the means undefined.
     ValueError: malformed or non-finite input, or an empty test set.
@@ -125,20 +128,22 @@ def evaluate(
     if not len(y):
         raise ValueError("test_logits: no rows, but a test set is needed")
     assert len(class_names) == y.shape[1], class_names
+    groups = estimates.grouped(test_groups, len(y), "test_groups")
     lacking = [name for name, lacks in zip(class_names, _one_sided(y), strict=True) if lacks]
     lack = f"the test set has no positive or no negative image of {', '.join(lacking)}"
     means = {name: m.function(logits, y) for name, m in METRICS.items() if m.kind == "mean"}
-    found = _means(means, seed=seed, n_resamples=n_resamples)
+    found = _means(means, groups, seed=seed, n_resamples=n_resamples)
     columns = {
-        name: _weighted(m.function(logits, y), lack, len(y), seed)
+        name: _weighted(m.function(logits, y), lack, len(y), groups, seed)
         for name, m in METRICS.items()
         if m.kind == "weighted"
     }
     result = {}
     for name, m in METRICS.items():
         if m.kind == "mean auc":
-            whole = m.function(logits, y)
-            result[name] = Estimate.undefined(lack) if lacking else estimates.mean_auc(*whole)
+            member, score = m.function(logits, y)
+            undefined = Estimate.undefined(lack)
+            result[name] = undefined if lacking else estimates.mean_auc(member, score, groups)
         else:
             result[name] = columns[name][-1] if m.kind == "weighted" else found[name]
     for i in range(y.shape[1]):
@@ -146,27 +151,33 @@ def evaluate(
             result[f"{name}_label_{i}"] = (
                 columns[name][i]
                 if m.kind == "weighted"
-                else estimates.one_auc(*m.function(logits, y, i))
+                else estimates.one_auc(y[:, i], logits[:, i], groups)
             )
     return result
 
 
-def _weighted(function: AveragePrecision, lack: str, n: int, seed: int) -> list[Estimate]:
+def _weighted(
+    function: AveragePrecision, lack: str, n: int, groups: Groups, seed: int
+) -> list[Estimate]:
     """The estimate of each label, and last that of their mean."""
     lacks = ["the test set has no positive image of this label"] * len(function.labels) + [lack]
-    found = zip(*jackknife.of_weights(function, n, seed=seed), lacks, strict=True)
+    own = estimates.clustered(groups)
+    found = zip(*jackknife.of_weights(function, n, groups=own, seed=seed), lacks, strict=True)
     return [
-        estimates.jackknifed(float(value), float(bias), parts, n, why)
+        estimates.jackknifed(float(value), float(bias), parts, n, groups, why)
         for value, bias, parts, why in found
     ]
 
 
-def _means(of_image: Mapping[str, Floats], *, seed: int, n_resamples: int) -> dict[str, Estimate]:
+def _means(
+    of_image: Mapping[str, Floats], groups: Groups, *, seed: int, n_resamples: int
+) -> dict[str, Estimate]:
     """Means over images of what is a mean over labels; the interval is that of the former."""
     values = np.column_stack(list(of_image.values()))
-    found = bootstrap.of_means(values, seed=seed, n_resamples=n_resamples)
+    own = estimates.clustered(groups)
+    found = bootstrap.of_means(values, groups=own, seed=seed, n_resamples=n_resamples)
     return {
-        name: estimates.bootstrapped(float(each.mean()), limit, len(values))
+        name: estimates.bootstrapped(float(each.mean()), limit, len(values), groups)
         for (name, each), limit in zip(of_image.items(), found, strict=True)
     }
 
@@ -243,18 +254,33 @@ class Multilabel(Task):
         *,
         logits: Mapping[str, Floats],
         labels: Mapping[str, Labels],
+        groups: Mapping[str, Groups],
         class_names: Sequence[str],
         positive: int | None,
         seed: int,
         n_resamples: int,
+        use: Use,
     ) -> dict[str, Estimate]:
         return evaluate(
             test_logits=logits["test"],
             test_labels=labels["test"],
+            test_groups=groups["test"],
             class_names=class_names,
             seed=seed,
             n_resamples=n_resamples,
         )
+
+    def no_skill(self, labels: Labels, classes: int, positive: int | None) -> dict[str, float]:
+        share = labels.mean(axis=0)
+        found = {
+            "auc": 0.5,
+            "average_precision": float(share.mean()),
+            "accuracy": float(np.maximum(share, 1 - share).mean()),
+            "brier": float((share * (1 - share)).mean()),
+        }
+        for i, own in enumerate(share.tolist()):
+            found |= {self.part_name("auc", i): 0.5, self.part_name("average_precision", i): own}
+        return found
 
     def curves(
         self, logits: Floats, labels: Labels, class_names: Sequence[str], positive: int | None

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from beitmed import extension
 from beitmed.errors import UserError
 from beitmed.statistics import bootstrap
+from beitmed.statistics.clusters import Groups
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Floats
 from beitmed.tasks import estimates
@@ -55,6 +56,7 @@ def estimate(
     functions: Mapping[str, OwnMetric],
     labels: NDArray[np.int64],
     logits: Floats,
+    groups: Groups = None,
     *,
     seed: int,
     n_resamples: int,
@@ -71,13 +73,19 @@ def estimate(
     if defined:
         _tell_time(functions, labels, logits, drawn + min(n, _GROUPS))
         found = bootstrap.of_weights(
-            _of_weights(defined, labels, logits), n, seed=seed, n_resamples=drawn, jackknife=_GROUPS
-        )
+            _of_weights(defined, labels, logits), n, groups=estimates.clustered(groups), seed=seed,
+            n_resamples=drawn, jackknife=_GROUPS,
+        )  # fmt: skip
         limits = dict(zip(defined, found, strict=True))
     method = "BCa bootstrap" + (f", {drawn} resamples" if drawn < n_resamples else "")
     return {
         name: estimates.bootstrapped(
-            value, limits.get(name, ""), n, "its function gives None for this test set", method
+            value,
+            limits.get(name, ""),
+            n,
+            groups,
+            "its function gives None for this test set",
+            method,
         )
         for name, value in values.items()
     }

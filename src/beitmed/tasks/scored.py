@@ -1,9 +1,9 @@
 """Cases of two classes under a decision rule, and how their metrics become estimates.
 
-The kinds of metric: "auc", the function gives the area or None; "proportion", (hits, cases); "two
-proportions", (hits, cases, hits, cases); "bootstrap" and "jackknife", f(s, weights [b, n]) the
-values [b]; "plain", a number without interval; "reference", f(s, generator, count) draws [count],
-given by their mean and range; "fitted", a constant without interval. s is a `Scored`.
+The kinds of metric: "auc", the function gives the scores [n] that rank; "proportion", hits [n] and
+the cases [n] that they are shares of; "two proportions", hits [n] of either class; "bootstrap" and
+"jackknife", f(s, weights [b, n]) the values [b]; "fitted", a constant without interval;
+"estimate", the estimate itself. s is a `Scored`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beitmed.statistics import areas, bootstrap, jackknife
-from beitmed.statistics.estimates import ECE_REASON, REFERENCE, Estimate
+from beitmed.statistics.clusters import Groups
+from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
-from beitmed.statistics.proportions import mean_of_two_proportions, wilson
 from beitmed.tasks import estimates
 from beitmed.tasks.metric import Metric
 
@@ -28,15 +29,19 @@ from beitmed.tasks.metric import Metric
 class Scored:
     """Test cases under one decision rule.
 
-    y [n] and predicted [n] are true for the positive class; score [n] is its log odds. `fitted` is
-    what the rule was fitted to have (a threshold, a temperature, a prior), on `fitted_n` cases.
+    y [n] and predicted [n] are true for the positive class; score [n] is its log odds; groups [n]
+    are the patients, where known. `fitted` is what the rule was fitted to have (a threshold, a
+    temperature, what a module of `statistics` gives), on `fitted_n` cases of `fitted_groups`
+    patients.
     """
 
     y: Bools
     score: Floats
     predicted: Bools
-    fitted: float = math.nan
+    groups: Groups = None
+    fitted: Any = math.nan
     fitted_n: int = 0
+    fitted_groups: int | None = None
 
     def count(self, *, actual: bool | None = None, predicted: bool | None = None) -> int:
         """Return the number of cases with this actual and predicted class; None is either."""
@@ -44,43 +49,53 @@ class Scored:
         return int((chosen & (True if predicted is None else self.predicted == predicted)).sum())
 
     @cached_property
+    def clustered(self) -> Groups:
+        return estimates.clustered(self.groups)
+
+    @cached_property
+    def ranked(self) -> Floats:
+        """The scores, those tied that only rounding keeps apart."""
+        return areas.restore_ties(self.score)
+
+    @cached_property
     def ranking(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Cases by falling score [n], and the last position of each run of equal scores."""
-        order = np.argsort(-self.score, kind="stable")
-        return order, np.append(np.flatnonzero(np.diff(self.score[order])), self.y.size - 1)
+        order = np.argsort(-self.ranked, kind="stable")
+        return order, np.append(np.flatnonzero(np.diff(self.ranked[order])), self.y.size - 1)
 
 
 def estimate_all(
     metrics: Mapping[str, Metric],
     rules: Mapping[str, Scored | str],
     y: Bools,
+    groups: Groups = None,
     *,
     seed: int,
     n_resamples: int,
 ) -> dict[str, Estimate]:
     """Return the estimate of each metric under its rule; a rule may be the reason for its lack.
 
-    y [n] is true for the positive class. All bootstrapped metrics share their resamples.
+    y [n] is true for the positive class, groups [n] are the patients. All bootstrapped metrics
+    share their resamples.
     """
     boot = {
         name: partial(metric.function, scored)
         for name, metric in metrics.items()
         if metric.kind == "bootstrap" and isinstance(scored := rules[metric.rule], Scored)
     }
-    limits = _limits(boot, y.size, seed, n_resamples)
+    limits = _limits(boot, y.size, estimates.clustered(groups), seed, n_resamples)
     result = {}
     for name, metric in metrics.items():
         scored = rules[metric.rule]
         if isinstance(scored, str):
             result[name] = Estimate.undefined(scored)
         elif metric.kind == "bootstrap":
-            result[name] = _bootstrapped(metric, scored, limits[name])
+            value = float(metric.function(scored, np.ones((1, scored.y.size)))[0])
+            result[name] = estimates.bootstrapped(
+                value, limits[name], scored.y.size, scored.groups, _empty(scored)
+            )
         elif metric.kind == "jackknife":
             result[name] = _jackknifed(metric, scored, seed)
-        elif metric.kind == "reference":
-            draws = metric.function(scored, np.random.default_rng([seed, 1]), n_resamples)
-            low, high = np.quantile(draws, [0.025, 0.975]).tolist()
-            result[name] = Estimate(float(draws.mean()), low, high, y.size, REFERENCE, None)
         else:
             result[name] = _analytic(metric, scored)
     return result
@@ -89,29 +104,29 @@ def estimate_all(
 def _analytic(metric: Metric, s: Scored) -> Estimate:
     """Return the estimate of a metric whose interval, if any, is a formula."""
     result = metric.function(s)
+    if metric.kind == "estimate":
+        assert isinstance(result, Estimate), metric
+        return result
     if metric.kind == "fitted":
-        return Estimate(result, None, None, s.fitted_n, None, "a fitted constant")
-    if metric.kind == "plain":
-        return Estimate(result, None, None, s.y.size, None, ECE_REASON)
+        said = "a fitted constant"
+        return Estimate(result, None, None, s.fitted_n, None, said, s.fitted_groups)
     if metric.kind == "auc":
-        if result is None:
-            return Estimate.undefined(_empty(s))
-        low, high, method = areas.auc_interval(s.y, s.score)
-        return Estimate(result, low, high, s.y.size, method, None)
-    if 0 in result[1::2]:
-        return Estimate.undefined(_empty(s))
+        return estimates.one_auc(s.y, result, s.groups, _empty(s))
     if metric.kind == "two proportions":
-        low, high = mean_of_two_proportions(*result)
-        value = (result[0] / result[1] + result[2] / result[3]) / 2
-        return Estimate(value, low, high, s.y.size, "Newcombe hybrid score", None)
+        if s.y.all() or not s.y.any():
+            return Estimate.undefined(_empty(s))
+        return estimates.mean_of_proportions(result, s.y, s.groups)
     assert metric.kind == "proportion", metric
-    hits, cases = result
-    low, high = map(float, wilson(hits, cases))
-    return Estimate(hits / cases, low, high, cases, "Wilson", None)
+    hit, among = result
+    return estimates.proportion(hit, among, s.groups, _empty(s))
 
 
 def _limits(
-    functions: Mapping[str, Callable[[Floats], Floats]], n: int, seed: int, n_resamples: int
+    functions: Mapping[str, Callable[[Floats], Floats]],
+    n: int,
+    groups: Groups,
+    seed: int,
+    n_resamples: int,
 ) -> dict[str, bootstrap.Limits]:
     def function(weights: NDArray[np.float32]) -> Floats:
         rows = np.ascontiguousarray(weights.T, np.float64)
@@ -119,7 +134,7 @@ def _limits(
 
     if not functions:
         return {}
-    found = bootstrap.of_weights(function, n, seed=seed, n_resamples=n_resamples)
+    found = bootstrap.of_weights(function, n, groups=groups, seed=seed, n_resamples=n_resamples)
     return dict(zip(functions, found, strict=True))
 
 
@@ -128,17 +143,10 @@ def _jackknifed(metric: Metric, s: Scored, seed: int) -> Estimate:
         found: Floats = metric.function(s, np.ascontiguousarray(weights.T, np.float64))
         return found[:, None]
 
-    (value,), (bias,), (parts,) = jackknife.of_weights(function, s.y.size, seed=seed)
-    return estimates.jackknifed(float(value), float(bias), parts, s.y.size, _empty(s))
-
-
-def _bootstrapped(metric: Metric, s: Scored, limits: tuple[float, float] | str) -> Estimate:
-    value = float(metric.function(s, np.ones((1, s.y.size)))[0])
-    if math.isnan(value):
-        return Estimate.undefined(_empty(s))
-    if isinstance(limits, str):
-        return Estimate(value, None, None, s.y.size, None, limits)
-    return Estimate(value, *limits, s.y.size, "BCa bootstrap", None)
+    n = s.y.size
+    found = jackknife.of_weights(function, n, groups=s.clustered, seed=seed)
+    (value,), (bias,), (parts,) = found
+    return estimates.jackknifed(float(value), float(bias), parts, n, s.groups, _empty(s))
 
 
 def _empty(s: Scored) -> str:

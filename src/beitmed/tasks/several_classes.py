@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import log_softmax, logsumexp
 
 from beitmed.statistics import areas
+from beitmed.statistics.clusters import Groups
 from beitmed.statistics.level import Bools, Floats
+from beitmed.tasks import estimates
 from beitmed.tasks.task import Labels
 
 
@@ -68,10 +71,27 @@ def accuracy(labels: ArrayLike, logits: ArrayLike) -> float | None:
 
 @dataclass(frozen=True)
 class Cases:
-    """A test set: logits [n, classes] and labels [n], and what several metrics read of them."""
+    """A test set: logits [n, classes], labels [n], and what several metrics read of them.
+
+    groups: the patients [n], where known. fitted: what was fitted to come to these logits, on
+    `fitted_n` cases of `fitted_groups` patients.
+    """
 
     logits: Floats
     labels: Labels
+    groups: Groups = None
+    fitted: Any = None
+    fitted_n: int = 0
+    fitted_groups: int | None = None
+
+    @property
+    def right(self) -> Bools:
+        result: Bools = self.logits.argmax(axis=1) == self.labels
+        return result
+
+    @cached_property
+    def clustered(self) -> Groups:
+        return estimates.clustered(self.groups)
 
     @cached_property
     def table(self) -> Labels:
@@ -93,9 +113,3 @@ class Cases:
     def log_p(self) -> Floats:
         result: Floats = log_softmax(self.logits, axis=1)
         return result
-
-    @cached_property
-    def confidence(self) -> tuple[Floats, Bools]:
-        """The probability [n] of the predicted class, and whether that class is right."""
-        right: Bools = self.logits.argmax(axis=1) == self.labels
-        return np.exp(self.log_p).max(axis=1), right

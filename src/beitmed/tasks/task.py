@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from beitmed.statistics.clusters import Groups
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks.metric import Metric
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
     import torch
 
 Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a binary classifier is to be used, stated beforehand; None where nothing is stated.
+
+    prevalence: the share of positive images there, which PPV and NPV are of. operating_point: the
+    rate that the threshold shall reach on the validation set, and its level.
+    """
+
+    prevalence: float | None = None
+    operating_point: tuple[Literal["sensitivity", "specificity"], float] | None = None
+
+
+UNSTATED = Use()
 
 
 @dataclass(frozen=True)
@@ -142,15 +158,25 @@ class Task(ABC):
         *,
         logits: Mapping[str, Floats],
         labels: Mapping[str, Labels],
+        groups: Mapping[str, Groups],
         class_names: Sequence[str],
         positive: int | None,
         seed: int,
         n_resamples: int,
+        use: Use,
     ) -> dict[str, Estimate]:
         """Return every metric on the test set, each with a 95 % interval or a reason.
 
-        logits has "val" and "test", labels also "train" (of the images that were trained on).
+        logits, labels and groups (the patient of each image, where known) have "val" and "test".
         ValueError: malformed or non-finite input, or an empty test set.
+        """
+
+    @abstractmethod
+    def no_skill(self, labels: Labels, classes: int, positive: int | None) -> dict[str, float]:
+        """What the best constant prediction reaches on test labels, by metric.
+
+        The constant knows the test set's class shares, which flatters no model; of areas and rank
+        correlations it is the expectation of a random order.
         """
 
     def part_name(self, metric: str, i: int) -> str:
@@ -174,6 +200,10 @@ class Task(ABC):
         self, logits: Floats, labels: Labels, class_names: Sequence[str], positive: int | None
     ) -> Curves:
         """The ROC curves of a test set."""
+
+    def title(self, name: str, class_names: Sequence[str], positive: int | None) -> str:
+        """The title of one of the task's metrics, the classes by their names."""
+        return self.metrics[name].label
 
     @abstractmethod
     def whose(self, class_names: Sequence[str], positive: int | None) -> str:

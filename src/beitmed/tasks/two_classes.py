@@ -63,13 +63,13 @@ def auc(y: ArrayLike, score: ArrayLike) -> float | None:
     """Return the area under the ROC curve, or None if a class is absent.
 
     y [n] is 1 for the class that a high score [n] (float64, finite) speaks for. A tied pair counts
-    one half (Mann-Whitney).
+    one half (Mann-Whitney), and so does one that only rounding keeps apart.
     """
     scores = finite_scores(score)
     positives = binary_labels(y, scores.size, "y") == 1
     if positives.all() or not positives.any():
         return None
-    return areas.delong(positives, scores)[0]
+    return areas.delong(positives, areas.restore_ties(scores))[0]
 
 
 def accuracy(labels: ArrayLike, logits: ArrayLike) -> float | None:

@@ -48,9 +48,7 @@ def load(run: FinishedRun, data_root: str | None) -> Data | str:
         loaded = data.load(run.config.model_copy(update={"data": place}))
     except UserError as e:
         return " ".join(line.strip() for line in str(e).splitlines())
-    if loaded.provenance.get("md5") != run.data.get("md5") or not np.array_equal(
-        loaded.test.labels, run.test.labels
-    ):
+    if loaded.test.digest != run.data["digests"]["test"]:
         return "the file that is there is not the one of the runs; name its folder by data.root=..."
     return loaded
 

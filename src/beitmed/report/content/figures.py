@@ -166,9 +166,9 @@ def _reliability(variant: Variant) -> Reliability:
         variant.name,
         run.actual,
         run.score,
-        _estimate(run, "ece"),
+        _estimate(run, "calibration_error"),
         temperature,
-        None if temperature is None else _estimate(run, "ece_temperature"),
+        None if temperature is None else _estimate(run, "calibration_error_temperature"),
     )
 
 

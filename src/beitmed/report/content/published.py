@@ -6,47 +6,18 @@ paper's own rows are single runs with seed 42, as its authors' notebook printed 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from importlib import resources
 
-from beitmed import config
 from beitmed.report.content import baselines
 from beitmed.report.content.evidence import Evidence
-from beitmed.report.content.variant_names import plainly
 from beitmed.report.content.variants import TestSet, Variant, letters
 from beitmed.report.document import Cell, Column, Interval, Table, text
+from beitmed.runs import published
 from beitmed.runs.reader import FinishedRun
 
 _PAPER = "Baietti and Carlesso, notebook output"
 _BENCHMARK = "MedMNIST v2 official benchmark"
-#: What the paper's runs had beyond dataset, size and balance. Its frozen layers stayed in train
-#: mode, with drop path in them, which is `trunk_mode=train` and not the default here.
-_RECIPE = {
-    "backbone.name": "beit_large",
-    "unfreeze": 5,
-    "adapter": "none",
-    "trunk_mode": "train",
-    "train.epochs": 5,
-    "train.max_steps": None,
-    "train.learning_rate": 3e-4,
-    "train.schedule": "linear",
-    "train.warmup_steps": 0,
-    "train.max_grad_norm": 1.0,
-    "train.adam_beta1": 0.9,
-    "train.adam_beta2": 0.999,
-    "train.adam_epsilon": 1e-8,
-    "precision": "fp32",
-    "data.limit": None,
-    "balancing.name": "undersample",
-}
 _HEADLINES = ("auc", "accuracy")  # as they were published
-_MEANING = {"trunk_mode": "; train keeps drop path in the frozen layers"}
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    text_ = resources.files("beitmed").joinpath("published", name).read_text(encoding="utf-8")
-    return list(csv.DictReader(text_.splitlines()))
 
 
 def paper_run(run: FinishedRun) -> dict[str, float] | None:
@@ -54,34 +25,12 @@ def paper_run(run: FinishedRun) -> dict[str, float] | None:
 
     None also for what is no BEiT that was trained: the paper has nothing to hold it against.
     """
-    cfg = run.config
-    if not cfg.trains_backbone or cfg.backbone.family != "beit":
-        return None
-    for row in _rows("paper_runs.csv"):
-        if (f"{row['dataset']}mnist", int(row["size"]), row["balanced"]) == (
-            cfg.dataset.flag, cfg.size, str(cfg.balanced).lower()
-        ):  # fmt: skip
-            return _figures(row)
-    return None
+    return published.paper_run(run.config)
 
 
 def departures(run: FinishedRun) -> list[str]:
     """In what a run is not the paper's, as `key=value` (the paper's in brackets); YAML's values."""
-    cfg = run.config
-    own = config.variant(cfg) | {"backbone.name": cfg.backbone.name}
-    recipe = cfg.dataset.recipe.balanced if cfg.balanced else cfg.dataset.recipe.full
-    expected = _RECIPE | ({} if recipe is None else {
-        ("majority_ratio" if key == "majority_ratio" else f"train.{key}"): value
-        for key, value in recipe.model_dump().items()
-    })  # fmt: skip
-    said = [
-        f"{key}={plainly(own[key])} (paper: {plainly(value)}{_MEANING.get(key, '')})"
-        for key, value in expected.items()
-        if key in own and own[key] != value
-    ]
-    if not run.data.get("official"):
-        said.append("the data file is not the official one")
-    return said
+    return published.departures(run.config, bool(run.data.get("official")))
 
 
 def paper_table(evidence: Evidence) -> Table | None:
@@ -91,14 +40,14 @@ def paper_table(evidence: Evidence) -> Table | None:
     """
     test_set = evidence.test_set
     flag = test_set.first.config.dataset.flag
-    published = [row for row in _rows("results.csv") if row["dataset"] == flag]
+    known = [row for row in published.rows("results.csv") if row["dataset"] == flag]
     here = [paper_run(variant.first) for variant in test_set.variants]
-    if not published:
+    if not known:
         return None
     notes: list[str] = []
     rows: list[Sequence[Cell]] = []
-    others = [row for row in published if row["source"] == _BENCHMARK]
-    paper = [row for row in published if row["source"] == _PAPER and _figures(row) not in here]
+    others = [row for row in known if row["source"] == _BENCHMARK]
+    paper = [row for row in known if row["source"] == _PAPER and published.figures(row) not in here]
     for variant in sorted(test_set.variants, key=lambda v: baselines.has_counterpart(v.first)):
         if variant.first.config.trains_backbone:
             rows.append(_measured(variant, evidence, notes))
@@ -117,7 +66,7 @@ def paper_table(evidence: Evidence) -> Table | None:
         *_columns("Accuracy", "acc."),
     ]
     title = f"{test_set.name}: measured and published"
-    if any(row["source"] == _PAPER for row in published):
+    if any(row["source"] == _PAPER for row in known):
         title += ", in the layout of the paper's table"
     else:  # the paper's columns would be empty
         kept = (0, 1, 2, 6)
@@ -136,13 +85,9 @@ def paper_table(evidence: Evidence) -> Table | None:
     )
 
 
-def _figures(row: Mapping[str, str]) -> dict[str, float]:
-    return {"auc": float(row["test_auc"]), "accuracy": float(row["test_acc"])}
-
-
 def _published(row: Mapping[str, str], notes: list[str]) -> list[Cell]:
     """A row that was not run here; the paper's own figures stand in their column."""
-    auc, accuracy = (_figures(row)[name] for name in _HEADLINES)
+    auc, accuracy = (published.figures(row)[name] for name in _HEADLINES)
     mark = _note(notes, f"Published: {row['source']}; {row['protocol']}. Not run here.")
     if row["source"] == _PAPER:
         return [f"{row['method']} {mark}", "the paper", None, auc, None, None,
@@ -179,8 +124,8 @@ def _measured(variant: Variant, evidence: Evidence, notes: list[str]) -> list[Ce
         name += " " + _note(notes, "Not the paper's protocol: " + ", ".join(differing) + ".")
     cells: list[Cell] = [name, _seeds(variant)]
     for measure in _HEADLINES:
-        estimate, published = evidence.cell(variant, measure), (paper or {}).get(measure)
-        cells += [estimate, published, *_held(estimate, published)]
+        estimate, figure = evidence.cell(variant, measure), (paper or {}).get(measure)
+        cells += [estimate, figure, *_held(estimate, figure)]
     return cells
 
 
@@ -188,12 +133,12 @@ def _seeds(variant: Variant) -> str:
     return f"measured, {len(variant.runs)} seed{'s' if len(variant.runs) > 1 else ''}"
 
 
-def _held(estimate: Interval, published: float | None) -> tuple[float | None, bool | None]:
-    if published is None or estimate.value is None:
+def _held(estimate: Interval, figure: float | None) -> tuple[float | None, bool | None]:
+    if figure is None or estimate.value is None:
         return None, None
     if estimate.low is None or estimate.high is None:
-        return estimate.value - published, None
-    return estimate.value - published, estimate.low <= published <= estimate.high
+        return estimate.value - figure, None
+    return estimate.value - figure, estimate.low <= figure <= estimate.high
 
 
 def _note(notes: list[str], said: str) -> str:
@@ -218,7 +163,7 @@ def anchors_table(test_set: TestSet) -> Table | None:
             row["protocol"],
             row["source"],
         ]
-        for row in _rows("results.csv")
+        for row in published.rows("results.csv")
         if row["dataset"] == flag and row["source"] not in (_BENCHMARK, _PAPER)
     ]
     if not rows:

@@ -10,8 +10,7 @@ from beitmed.report.document import Cell, Column, Interval, Table
 
 _SAMPLING = (
     "95 % intervals of single runs cover the choice of test images only. Methods and n of each are "
-    "in the runs' metrics.json. ECE has no interval: it is biased upwards, so the range that "
-    "perfect calibration would show stands beside it."
+    "in the runs' metrics.json."
 )
 _FITTED = (
     "Thresholds and temperature are fitted on the validation split; the prior is estimated from "

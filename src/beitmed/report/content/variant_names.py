@@ -8,6 +8,7 @@ from typing import Any
 
 from beitmed import config
 from beitmed.config import Config
+from beitmed.runs.published import plainly
 from beitmed.runs.reader import FinishedRun
 
 RANDOM, SYNTHETIC = "RANDOM weights", "SYNTHETIC images"
@@ -60,9 +61,9 @@ def _extras(twins: Sequence[FinishedRun]) -> list[str]:
     keys = _differing(settings)
     if len({_values(own, keys) for own in settings}) < len(twins):
         for own, run in zip(settings, twins, strict=True):
-            own["data file MD5"] = str(run.data.get("md5"))[:8]
+            own["data SHA-256"] = "+".join(d[:4] for d in run.data["digests"].values())
             own["trunk SHA-256"] = str(run.model.get("trunk_sha256"))[:8]
-        keys += [k for k in ("data file MD5", "trunk SHA-256") if len({o[k] for o in settings}) > 1]
+        keys += [k for k in ("data SHA-256", "trunk SHA-256") if len({o[k] for o in settings}) > 1]
     shown = keys if len(keys) <= _KEYS_NAMED else _telling(settings, keys)
     said = []
     for own in settings:
@@ -94,10 +95,3 @@ def _telling(settings: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list
             break
         chosen.append(best)
     return [k for k in keys if k in chosen]
-
-
-def plainly(value: Any) -> str:
-    """A value as YAML has it, so that it can be given on the command line again."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from beitmed import config
-from beitmed.report.content import variant_names
+from beitmed.report.content import same_images, variant_names
+from beitmed.report.content.same_images import Load
 from beitmed.report.content.variant_names import SYNTHETIC
 from beitmed.runs.reader import FinishedRun
 from beitmed.statistics.level import Bools, Floats
@@ -86,16 +87,23 @@ class TestSet:
         return self.first.metrics["negative_class"]["name"]
 
 
-def group(runs: Sequence[FinishedRun]) -> tuple[list[TestSet], list[str]]:
-    """Return the test sets in a fixed order, and what had to be kept apart or left out, and why."""
-    of_dataset: dict[str, list[list[FinishedRun]]] = {}
-    for members in _same_images(runs):
-        of_dataset.setdefault(members[0].dataset, []).append(members)
+def group(
+    runs: Sequence[FinishedRun], load: Load = lambda _: "images were not to be read (images=false)"
+) -> tuple[list[TestSet], list[str]]:
+    """Return the test sets in a fixed order, and what had to be kept apart or left out, and why.
+
+    load: gives a run's data, where images must be compared.
+    """
+    of_dataset: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        of_dataset.setdefault(run.dataset, []).append(run)
     result: list[TestSet] = []
     notes: list[str] = []
     taken: set[str] = set()
-    for dataset, groups in sorted(of_dataset.items()):
-        told = f"{dataset}, {SYNTHETIC}" if groups[0][0].config.dataset.synthetic else dataset
+    for dataset, own in sorted(of_dataset.items()):
+        groups, agree, apart = same_images.groups(own, load)
+        notes += agree
+        told = f"{dataset}, {SYNTHETIC}" if own[0].config.dataset.synthetic else dataset
         names = [told if len(groups) == 1 else f"{told} ({letters(i)})"
                  for i in range(len(groups))]  # fmt: skip
         for name, members in zip(names, groups, strict=True):
@@ -104,8 +112,7 @@ def group(runs: Sequence[FinishedRun]) -> tuple[list[TestSet], list[str]]:
             result.append(
                 TestSet(_id(name.replace(f", {SYNTHETIC}", ""), taken), name, tuple(variants))
             )
-        for name, members in zip(names[1:], groups[1:], strict=True):
-            why = "; ".join(_why_apart(groups[0], members))
+        for name, why in zip(names[1:], apart[1:], strict=True):
             notes.append(f"{names[0]} and {name} are not compared: {why}.")
     return result, notes
 
@@ -124,70 +131,6 @@ def _id(name: str, taken: set[str]) -> str:
     return found
 
 
-def _same_images(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
-    """Runs by test images, each group in the order in which it came.
-
-    Resolutions of one dataset show the same images, so their files differ and are still paired.
-    Where there are two files of one resolution, one of them shows others: then official files
-    stand together, and each other file alone.
-    """
-    by_facts: dict[str, list[FinishedRun]] = {}
-    for run in runs:
-        key = json.dumps([_test_set(run), run.test.labels.tolist()])
-        by_facts.setdefault(key, []).append(run)
-    result = []
-    for members in by_facts.values():
-        files: dict[object, set[object]] = {}
-        for run in members:
-            files.setdefault(run.config.size, set()).add(run.data.get("md5"))
-        if all(len(found) == 1 for found in files.values()):
-            result.append(members)
-            continue
-        by_file: dict[object, list[FinishedRun]] = {}
-        for run in members:
-            file = "official" if run.data.get("official") else run.data.get("md5")
-            by_file.setdefault(file, []).append(run)
-        result += by_file.values()
-    return result
-
-
-def _test_set(run: FinishedRun) -> dict[str, Any]:
-    return {
-        "dataset": run.dataset,
-        "task": run.task.name,
-        "positive class": run.metrics.get("positive_class"),
-        "class names": run.data.get("class_names"),
-        "test images": len(run.test.labels),
-        "data.limit": run.config.data.limit,
-        "phantom seed": run.data.get("phantom_seed"),
-    }
-
-
-def _why_apart(a: Sequence[FinishedRun], b: Sequence[FinishedRun]) -> list[str]:
-    one, other = _test_set(a[0]), _test_set(b[0])
-    why = [f"{key} {_said(one[key])} and {_said(other[key])}" for key in one
-           if one[key] != other[key]]  # fmt: skip
-    if why:
-        return why
-    if not np.array_equal(a[0].test.labels, b[0].test.labels):
-        return ["the labels of their test images differ, so the images do, or their order"]
-    files = [
-        " and ".join(
-            sorted({f"{run.data.get('source')} of MD5 {run.data.get('md5')}" for run in g})
-        )
-        for g in (a, b)
-    ]
-    return [
-        f"their data files are not the same, so the images may differ ({' against '.join(files)})"
-    ]
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return repr(value.get("name"))
-    return "null" if value is None else repr(value)
-
-
 def _variants(runs: Sequence[FinishedRun]) -> tuple[list[Variant], list[str]]:
     by_key: dict[str, dict[int, FinishedRun]] = {}
     notes = []
@@ -196,8 +139,8 @@ def _variants(runs: Sequence[FinishedRun]) -> tuple[list[Variant], list[str]]:
         if run.seed in seeds:
             same = np.array_equal(seeds[run.seed].test.logits, run.test.logits)
             notes.append(
-                f"{run.path}: left out, as {seeds[run.seed].path} is the same configuration, data, "
-                f"weights and seed, with {'the same' if same else 'OTHER'} predictions."
+                f"{run.path.name}: left out, as {seeds[run.seed].path.name} is the same "
+                f"configuration, data, weights and seed, with {'the same' if same else 'OTHER'} predictions."
             )
         else:
             seeds[run.seed] = run
@@ -208,8 +151,7 @@ def _variants(runs: Sequence[FinishedRun]) -> tuple[list[Variant], list[str]]:
 
 
 def _variant_key(run: FinishedRun) -> str:
-    source = {k: v for k, v in run.data.items() if k in ("md5", "phantom_seed", "source")}
-    content = [config.variant(run.config), source, run.model.get("trunk_sha256")]
+    content = [config.variant(run.config), run.data["digests"], run.model.get("trunk_sha256")]
     return json.dumps(content, sort_keys=True)
 
 

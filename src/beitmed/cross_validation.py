@@ -113,8 +113,8 @@ def _joined(members: Sequence[FinishedRun]) -> Joined:
         images,
         patients,
         {
-            "auc": _auc(members, None if clusters is None else groups, images),
-            "accuracy": Estimate(value, low, high, images, METHOD, None),
+            "auc": _auc(members, None if clusters is None else groups, images, patients),
+            "accuracy": Estimate(value, low, high, images, METHOD, None, patients),
         },
         {
             name: [run.metrics["test"][name]["value"] for run in members]
@@ -128,7 +128,12 @@ def _groups(members: Sequence[FinishedRun]) -> list[np.ndarray] | None:
     return None if None in known else [np.asarray(groups) for groups in known]
 
 
-def _auc(members: Sequence[FinishedRun], groups: list[np.ndarray] | None, images: int) -> Estimate:
+def _auc(
+    members: Sequence[FinishedRun],
+    groups: list[np.ndarray] | None,
+    images: int,
+    patients: int | None,
+) -> Estimate:
     parts = []
     for i, run in enumerate(members):
         positive = run.config.dataset.positive_label
@@ -141,4 +146,4 @@ def _auc(members: Sequence[FinishedRun], groups: list[np.ndarray] | None, images
         own: Groups = None if groups is None else groups[i]
         parts.append(areas.interval(curves.member, curves.score[None], own))
     value, low, high = folds.area(parts)
-    return Estimate(value, low, high, images, METHOD, None)
+    return Estimate(value, low, high, images, METHOD, None, patients)

@@ -111,7 +111,10 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
 def _subgroups(
     cfg: Config, folder: Run, test: Predictions, class_names: tuple[str, ...]
 ) -> dict[str, Any]:
-    return by_value.evaluate(
+    found = by_value.evaluate(
         tasks.of(cfg.dataset.task), test.labels, test.logits, subgroups.of_test(cfg, folder),
         class_names=class_names, positive=cfg.dataset.positive_label, patients=test.groups,
     )  # fmt: skip
+    for line in by_value.lines(found):
+        log.info("Subgroup %s", line)
+    return found

@@ -232,7 +232,7 @@ def test_the_method_is_asked_again_for_its_predictions(extended, monkeypatch):
 
 def test_it_all_stands_in_a_report(extended, tmp_path):
     runs = list(runs_of(extended[0]).values())
-    document = contents.build(runs, [], tmp_path, None, images=False, attention=False)
+    document = contents.build(runs, [], tmp_path, contents.Options(images=False, attention=False))
     tables = {t.id: t for section in document.sections for t in section.tables}
     names = {str(row[0]) for row in tables["variants-mine"].rows}
     assert names == {"vit_mine top 1 (28) balanced by drawn, RANDOM weights",

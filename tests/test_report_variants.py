@@ -50,7 +50,7 @@ def test_seeds_of_one_configuration_are_one_variant(runs: Runs):
         "beit_tiny top 5 (224), RANDOM weights",
     ]
     assert [run.seed for run in test_set.variants[0].runs] == [1, 2, 3]
-    assert test_set.variants[0].scores.shape == (3, 40)
+    assert test_set.scores(test_set.variants[0]).shape == (3, 40, 1)
 
 
 def test_the_same_run_under_two_names_counts_once(runs: Runs):
@@ -216,7 +216,7 @@ def test_tasks_without_a_positive_class_are_reported(runs: Runs, tmp_path: Path,
     made.append(runs.add("seed=1"))
     folder = tmp_path / "to"
     folder.mkdir()
-    document = contents.build(made, [], folder, None, images=False, attention=False)
+    document = contents.build(made, [], folder, contents.Options(images=False, attention=False))
     ids = {table.id for table in document.tables}
     kinds = {
         f"{kind}-{name}" for kind in ("variants", "runs", "more") for name in (dataset, "breast")
@@ -235,5 +235,5 @@ def test_a_test_split_of_one_class_has_no_auc_but_a_report(runs: Runs, tmp_path:
     made = [runs.add(f"seed={s}", f"size={s}", labels=labels) for s in (28, 64)]
     folder = tmp_path / "to"
     folder.mkdir()
-    document = contents.build(made, [], folder, None, images=False, attention=False)
+    document = contents.build(made, [], folder, contents.Options(images=False, attention=False))
     assert any("AUC: no pair of variants can be tested" in s for s in document.summary)

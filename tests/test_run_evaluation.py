@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import beitmed, medmnist_arrays, resolve
+from figure_checks import HOSTILE, assert_legible, rendered
 from medmnist.evaluator import Evaluator
 from scipy.special import expit
 
 from beitmed import config, pipeline, tasks
 from beitmed.errors import UserError
+from beitmed.plots.decision_curve import decision_curve
+from beitmed.plots.page import FULL_WIDTH, WIDTH
 from beitmed.runs import caveats, evaluator_files, last_lines, predictions, published
 from beitmed.runs.predictions import Predictions
+from beitmed.statistics import decisions
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -221,3 +225,21 @@ def test_what_does_not_beat_a_constant_is_named():
         without = tasks.without_skill(tasks.of("binary"), found)
         assert ({"accuracy", "brier"} <= {*without}) != beaten
         assert not (beaten and without)
+
+
+@pytest.mark.parametrize("name", ["normal, benign", *HOSTILE])
+@pytest.mark.parametrize("width", [WIDTH, FULL_WIDTH])
+def test_a_decision_curve_shows_the_model_and_both_policies(name, width):
+    rng = np.random.default_rng(1)
+    y = rng.random(200) < 0.3
+    p = expit(rng.normal(size=200) + 2 * y - 1)
+    points = decisions.decision_curve(p, y, np.arange(1, 100) / 100)
+    drawn = decision_curve(points, title=f"RANDOM weights; {name}", positive_name=name, width=width)
+    figure = rendered(drawn)
+    assert_legible(figure)
+    [axes] = figure.axes
+    everyone, _, model = axes.lines
+    assert model.get_ydata().tolist() == [point.value for point in points]
+    assert everyone.get_ydata().tolist() == [point.treat_all for point in points]
+    with pytest.raises(ValueError, match="at least one"):
+        decision_curve([], title="t", positive_name="p")

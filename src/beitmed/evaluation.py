@@ -104,6 +104,7 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
     for line in last_lines.lines(cfg, class_names, splits["test"], estimates, said, beside):
         log.info("%s", line)
     log.info("All numbers: %s", folder.path / reader.METRICS)
+    log.info("ROC plot: %s", folder.path / "roc.png")
     return estimates
 
 

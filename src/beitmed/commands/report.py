@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ KEYS = {
     "to": Key("the folder that the report goes into", "report"),
     "data.root": Key("where the data files are now; else where each run found them"),
     "images": Key("show test images, and look for those that training had seen", "true", SWITCH),
+    "margin": Key("a difference that does not matter: non-inferior, equivalent, or cannot be told"),
+    "reference": Key("compare with this variant alone (its name, part of it, or a run's name)"),
     "attention": Key("draw attention maps, for which a network is loaded", "true", SWITCH),
 }
 
@@ -37,8 +40,10 @@ def _report(arguments: Sequence[str]) -> int:
         raise UserError("no folder given: name the folder of the runs, for example outputs.")
     to = Path(chosen.values["to"] or "").expanduser()
     images = chosen.is_on("images")
+    margin = _margin(chosen.values["margin"])
     # matplotlib: a second, after the checks
     from beitmed.report.content import contents
+    from beitmed.report.content.evidence import Question
     from beitmed.report.render import folder as report_folder
     from beitmed.runs import reader
 
@@ -51,19 +56,31 @@ def _report(arguments: Sequence[str]) -> int:
             "`beitmed train ...` makes one."
         )
     with report_folder.replacing(to) as folder:
-        document = contents.build(
-            runs,
-            problems,
-            folder,
-            chosen.values["data.root"],
-            images,
-            images and chosen.is_on("attention"),
+        options = contents.Options(
+            data_root=chosen.values["data.root"],
+            images=images,
+            attention=images and chosen.is_on("attention"),
+            question=Question(margin, chosen.values["reference"]),
         )
+        document = contents.build(runs, problems, folder, options)
         report_folder.write(document, folder)
-    for sentence in document.summary:
+    for sentence in (*document.run, *document.summary):
         log.info("%s", sentence)
     log.info("report: %s", to / "report.html")
     return 1 if problems else 0
+
+
+def _margin(given: str | None) -> float | None:
+    try:
+        margin = None if given is None else float(given)
+    except ValueError:
+        margin = math.nan
+    if margin is not None and not 0 < margin < 1:
+        raise UserError(
+            f"margin: found {given!r}; allowed: a number between 0 and 1 in the metric's own "
+            "units, such as 0.02."
+        )
+    return margin
 
 
 def main() -> None:

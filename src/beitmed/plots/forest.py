@@ -33,8 +33,17 @@ class Row:
 
 
 @styled()
-def forest(rows: Sequence[Row], *, title: str, xlabel: str, width: float = FULL_WIDTH) -> Figure:
+def forest(
+    rows: Sequence[Row],
+    *,
+    title: str,
+    xlabel: str,
+    no_skill: float | None = None,
+    width: float = FULL_WIDTH,
+) -> Figure:
     """Draw a forest plot: a row a variant, in the order given and never ordered by value.
+
+    no_skill: what a constant prediction reaches, as a line across all rows.
 
     Beside each row stands its value with its interval; one that has none stands there with its
     reason. Where the axis holds 0 inside, it is marked: differences are read against it.
@@ -44,17 +53,19 @@ def forest(rows: Sequence[Row], *, title: str, xlabel: str, width: float = FULL_
         raise ValueError("rows: none, but at least one is needed")
     left, right, pitch, size = (2.1, 1.5, 0.3, 7.0) if width > WIDTH else (1.15, 0.9, 0.3, 6.0)
     height = pitch * len(rows)
-    handles, names = _key(rows)
+    handles, names = _key(rows, no_skill)
     lines = len(names) if width <= WIDTH else 1
     page = Page(width, height + 0.65 + 0.15 * lines, title)
     axes = page.axes(left, 0.03, width - left - right, height)
-    axes.set(xlim=_span(rows), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    axes.set(xlim=_span(rows, no_skill), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6 if width > WIDTH else 3))
     axes.set_xlabel(fitted(xlabel, 3.2 if width > WIDTH else 1.4, lines=2), parse_math=False)
     low, high = axes.get_xlim()
     if low < 0 < high:
         axes.axvline(0, color="0.45", linewidth=0.8, linestyle=(0, (1, 2)))
+    if no_skill is not None:
+        axes.axvline(no_skill, **_NO_SKILL)
     for i, row in enumerate(rows):
         middle = 0.03 + (i + 0.5) * pitch
         if i % 2:
@@ -64,7 +75,7 @@ def forest(rows: Sequence[Row], *, title: str, xlabel: str, width: float = FULL_
         page.text(left - 0.1, middle, name, ha="right", va="center", fontsize=size)
         written = fitted(row.written, right - 0.1 - EDGE, lines=2, size=size)
         page.text(width - right + 0.1, middle, written, va="center", fontsize=size)
-    page.key(left, height + 0.6, handles, names, ncols=1 if width <= WIDTH else 3)
+    page.key(left, height + 0.6, handles, names, ncols=1 if width <= WIDTH else 4)
     return page.figure
 
 
@@ -75,6 +86,7 @@ _PUBLISHED: dict[str, Any] = {
     "color": "black", "marker": "D", "markersize": 4, "linestyle": "none", "mfc": "none",
 }  # fmt: skip
 _ABOVE = 0.27
+_NO_SKILL: dict[str, Any] = {"color": "0.35", "linewidth": 0.9, "linestyle": (0, (4, 2))}
 
 
 def _draw_row(axes: Axes, i: int, row: Row) -> None:
@@ -88,7 +100,7 @@ def _draw_row(axes: Axes, i: int, row: Row) -> None:
         axes.plot([row.published], [i - _ABOVE], **_PUBLISHED)
 
 
-def _key(rows: Sequence[Row]) -> tuple[list[Line2D], list[str]]:
+def _key(rows: Sequence[Row], no_skill: float | None) -> tuple[list[Line2D], list[str]]:
     handles, names = [Line2D([], [], **_MEAN)], ["Value with 95 % interval"]
     if any(row.seeds for row in rows):
         handles.append(Line2D([], [], **_SEED))
@@ -97,12 +109,16 @@ def _key(rows: Sequence[Row]) -> tuple[list[Line2D], list[str]]:
     if any(row.published is not None for row in rows):
         handles.append(Line2D([], [], **_PUBLISHED))
         names.append("Published")
+    if no_skill is not None:
+        handles.append(Line2D([], [], **_NO_SKILL))
+        names.append("Constant prediction")
     return handles, names
 
 
-def _span(rows: Sequence[Row]) -> tuple[float, float]:
+def _span(rows: Sequence[Row], no_skill: float | None) -> tuple[float, float]:
     """Return limits of the axis with some room around all that is drawn."""
-    found = [x for r in rows for x in (r.value, r.low, r.high, r.published, *r.seeds)]
+    found = [no_skill]
+    found += [x for r in rows for x in (r.value, r.low, r.high, r.published, *r.seeds)]
     values = [x for x in found if x is not None]
     if not values:
         return 0.0, 1.0

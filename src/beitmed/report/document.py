@@ -119,12 +119,18 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole report. `caveats` hold for its numbers and stand above them all."""
+    """The whole report.
+
+    First it says what was run, what differs beyond noise (`summary`) and what to distrust
+    (`caveats`, which hold for all its numbers), with one figure, `first`.
+    """
 
     title: str
     summary: Sequence[str]
     caveats: Sequence[str]
     sections: Sequence[Section]
+    run: Sequence[str] = ()
+    first: Figure | None = None
     curves: Sequence[Curve] = ()
     problems: Sequence[str] = ()  # folders that could not be read, and why
     footer: Sequence[str] = field(default_factory=tuple)
@@ -133,6 +139,7 @@ class Document:
         ids = Counter(s.id for s in self.sections)
         ids.update(table.id for table in self.tables)
         ids.update(figure.id for s in self.sections for figure in s.figures)
+        ids.update([self.first.id] if self.first else [])
         assert all(n == 1 and re.fullmatch("[a-z0-9-]+", name) for name, n in ids.items()), ids
 
     @property
@@ -150,6 +157,14 @@ _UNSHOWN = re.compile(
 def plain(string: str) -> str:
     """Text that every format can show: each character that cannot be shown becomes U+FFFD."""
     return _UNSHOWN.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[\t\r\n]+", " ", string))
+
+
+_PLACE = re.compile(r"(?<![\w.:/<])(?:/|[A-Za-z]:\\)(?:[^\s/\\\"'<>|]+[/\\])+(?=[^\s/\\]|$)")
+
+
+def without_places(string: str) -> str:
+    """Text without the folders of this machine: of an absolute path only the last part stays."""
+    return _PLACE.sub("", string)
 
 
 def text(cell: Cell, digits: int = 3) -> str:

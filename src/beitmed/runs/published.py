@@ -40,7 +40,7 @@ _RECIPE = {
     "balancing.name": "undersample",
 }
 _MEANING = {"trunk_mode": "; train keeps drop path in the frozen layers"}
-_ROUNDING = 1e-4  # to which the paper's figures were printed
+ROUNDING = 1e-4  # to which the paper's figures were printed
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -109,7 +109,7 @@ def beside(cfg: Config, official: bool, estimates: Mapping[str, Estimate]) -> di
         if value is None:
             continue
         difference = planning.beside_published(
-            np.array([value]), figure, rounding=_ROUNDING, assumed_sd=sd
+            np.array([value]), figure, rounding=ROUNDING, assumed_sd=sd
         )
         assert difference is not None
         found[name] = {

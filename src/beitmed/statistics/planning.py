@@ -194,6 +194,9 @@ def best_of(measures: list[Measure], *, seed: int, draws: int = 4000) -> Selecte
     rows = np.stack([m.contributions.mean(axis=0) for m in measures])
     rng, best = np.random.default_rng(seed), int(values.argmax())
     extra = np.sqrt([m.spread().seed for m in measures])
+    if rows.shape[1] > len(rows):  # as many columns as variants have the same covariances
+        scales, axes = np.linalg.eigh(rows @ rows.T)
+        rows = axes * np.sqrt(np.maximum(scales, 0))
     noise = rng.standard_normal((draws, rows.shape[1])) @ rows.T
     noise += rng.standard_normal((draws, len(measures))) * extra
     # What the best of the draw has by luck, judged around values shrunk to what noise leaves.

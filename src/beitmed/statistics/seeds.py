@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import chi2, t
 
 from beitmed.statistics import areas, clusters, jackknife
 from beitmed.statistics.clusters import Groups
@@ -123,6 +123,29 @@ def summary(measure: Measure, scale: Scale, bias: float = 0.0) -> Summary:
     if found is None:
         return _summary(spread, None, "no variance between test images", len(measure.values))
     return _summary(spread, found, "jackknife", len(measure.values))
+
+
+def summary_of_intervals(values: Floats, low: Floats, high: Floats) -> Summary:
+    """Return the summary of a metric of which only values and intervals [S] by seed are at hand.
+
+    How far the seeds' errors on the same test images go together is then unknown, and taken to be
+    wholly: the interval is at least as wide as it must be. The two sources are put together on
+    either side of the mean as of a sum of two independent estimates (Zou and Donner 2008, Stat.
+    Med. 27:1693).
+    """
+    count, mean = values.size, float(values.mean())
+    sd = float(values.std(ddof=1)) if count > 1 else None
+    seed = 0.0 if sd is None else float(t.isf((1 - LEVEL) / 2, count - 1)) * sd / math.sqrt(count)
+    sides = [float(np.abs(limit - values).mean()) for limit in (low, high)]
+    below, above = (math.hypot(side, seed) for side in sides)
+    least, most = (0.0 if low.min() >= 0 else -math.inf), (1.0 if high.max() <= 1 else math.inf)
+    return Summary(
+        values=tuple(values.tolist()), mean=mean, sd=sd, test_se=None,
+        seed_se=None if sd is None else sd / math.sqrt(count),
+        low=max(mean - below, least), high=min(mean + above, most),
+        interval="of the seeds' intervals",
+        covers=TEST_AND_SEEDS if count > 1 else TEST_ONLY, reason=None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

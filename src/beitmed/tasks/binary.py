@@ -148,7 +148,6 @@ class Binary(Task):
     classes_needed = "a binary task needs 2"
     metrics = METRICS
     headlines = ("auc", "accuracy", "balanced_accuracy", "sensitivity", "specificity")
-    tested = ("auc", "accuracy")
 
     def log_odds(self, logits: Floats) -> Floats:
         ranked = areas.restore_ties(margin(logits, 1))

@@ -194,7 +194,7 @@ class Multilabel(Task):
     parts = PARTS
     headlines = ("auc", "average_precision", "brier")
     compared = ("auc", "average_precision")
-    tested = ()
+    tested = ("auc",)
     floor = "accuracy_all_negative"
     balance_refusal = "an image has several labels and undersampling one class undersamples others"
     problem_type = "multi_label_classification"  # a sigmoid each

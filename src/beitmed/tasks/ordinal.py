@@ -29,7 +29,8 @@ class Ordinal(Multiclass):
     ordered = True
     metrics = multiclass.DECISIONS | GRADES | multiclass.PROBABILITIES
     headlines = ("auc", "accuracy", "kappa_quadratic", "mean_absolute_error")
-    compared = ("auc", "accuracy", "kappa_quadratic")
+    compared = ("auc", "accuracy", "kappa_quadratic", "mean_absolute_error")
+    tested = compared
 
     def title_of(self, class_name: str) -> str:
         return f"grade {class_name}"  # RetinaMNIST's are named 0 to 4

@@ -80,7 +80,7 @@ class Task(ABC):
     parts: ClassVar[Mapping[str, Metric]] = {}
     headlines: ClassVar[tuple[str, ...]]
     compared: ClassVar[tuple[str, ...]] = ("auc", "accuracy")
-    tested: ClassVar[tuple[str, ...]] = ("accuracy",)
+    tested: ClassVar[tuple[str, ...]] = ("auc", "accuracy")
     floor: ClassVar[str | None] = None
     balance_refusal: ClassVar[str | None] = None
     problem_type: ClassVar[str] = "single_label_classification"

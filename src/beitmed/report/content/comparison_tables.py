@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from beitmed.report.content.evidence import Evidence, Pair, interval, of_runs
-from beitmed.report.content.variants import TestSet, Variant
-from beitmed.report.document import Cell, Column, Table, in_sentence, p_value
+from beitmed.report.content.evidence import Evidence, Pair, interval
+from beitmed.report.content.variants import TestSet
+from beitmed.report.document import Cell, Column, Interval, Table, in_sentence, p_value
+from beitmed.statistics.seeds import Summary
 
 
 def variants(evidence: Evidence) -> Table:
@@ -26,45 +27,96 @@ def variants(evidence: Evidence) -> Table:
         [v.name, v.first.metrics["n"]["train"], len(v.runs)] for v in test_set.variants
     ]
     for name in test_set.task.compared:
-        columns += _columns(test_set, name, name in evidence.summaries)
+        columns += _columns(test_set, name)
         for row, variant in zip(rows, test_set.variants, strict=True):
-            row += _cells(evidence, variant, name)
+            summary = evidence.summaries[name][variant.name]
+            row += [interval(summary), summary.sd, summary.test_se]
+    chance = [no_skill(test_set, name) for name in test_set.task.compared]
+    if any(value is not None for value in chance):
+        constant = [None if v is None else Interval(v) for v in chance]
+        last: list[Cell] = ["(a constant prediction)", None, None]
+        rows.append(last + [x for value in constant for x in (value, None, None)])
     found = [s for of in evidence.summaries.values() for s in of.values()]
-    methods = sorted({s.interval for s in found if s.interval})
     return Table(
         id=f"variants-{test_set.id}",
-        title=f"{test_set.name}: variants on {test_set.n:,} test images",
+        title=f"{test_set.name}: variants on {test_set.images}",
         columns=columns,
         rows=rows,
         notes=[
             *positive_class(test_set),
-            f"Intervals: {', '.join(methods) or 'none'}. With one seed they cover the choice of "
-            "test images only, with several also that of the seeds.",
+            *_intervals(found),
             *_not_available("interval", [s.reason for s in found if s.mean is not None]),
             *no_accuracy(test_set),
+            "A constant prediction: what the best one without any skill reaches on these images, "
+            "such as always the most frequent class.",
             "The order of rows is that of the settings, not of merit.",
         ],
     )
 
 
-def _columns(test_set: TestSet, name: str, summarised: bool) -> list[Column]:
-    metric = test_set.task.metrics[name]
-    over = "with its 95 % interval" if summarised else "of one seed with its 95 % interval"
-    found = [
-        Column(metric.label, 3, f"{metric.meaning}; mean over seeds {over}"),
-        Column(f"{metric.label}, SD of seeds", 4, "standard deviation between seeds"),
+def every_metric(evidence: Evidence) -> Table | None:
+    """One row a variant: every other metric, mean over seeds with its interval."""
+    test_set = evidence.test_set
+    task = test_set.task
+    there = {n for v in test_set.variants for run in v.runs for n in run.metrics["test"]}
+    names = [n for n in task.metrics if n not in task.compared and n in there
+             and task.metrics[n].better is not None]  # fmt: skip
+    if not names or all(len(v.runs) == 1 for v in test_set.variants):
+        return None  # the table of every run has them
+    found = {n: [evidence.summary(v, n) for v in test_set.variants] for n in names}
+    names = [n for n in names if any(s.mean is not None for s in found[n])]
+    return Table(
+        id=f"metrics-{test_set.id}",
+        title=f"{test_set.name}: further metrics over seeds, on {test_set.images}",
+        columns=[
+            Column("Variant"),
+            Column("Seeds", 0),
+            *(Column(title(test_set, n), 3, f"{task.metrics[n].meaning}; mean over seeds")
+              for n in names),
+        ],
+        rows=[
+            [v.name, len(v.runs), *(interval(found[n][i]) for n in names)]
+            for i, v in enumerate(test_set.variants)
+        ],
+        notes=[
+            *positive_class(test_set),
+            *_intervals([s for n in names for s in found[n]]),
+            "Intervals of the seeds' intervals take the seeds' errors on the same images to go "
+            "together wholly, so they are rather too wide than too narrow.",
+        ],
+    )  # fmt: skip
+
+
+def _intervals(found: Sequence[Summary]) -> list[str]:
+    methods = sorted({s.interval for s in found if s.interval})
+    return [
+        f"95 % intervals: {', '.join(methods) or 'none'}. With one seed they cover the choice of "
+        "test images only, so they are of that one trained model; with several also that of the "
+        "seeds."
     ]
-    if summarised:
-        said = "standard error of the mean from the choice of test images alone, the models as "
-        found.append(Column(f"{metric.label}, SE of test", 4, f"{said}trained"))
-    return found
 
 
-def _cells(evidence: Evidence, variant: Variant, name: str) -> list[Cell]:
-    if name not in evidence.summaries:
-        return list(of_runs(variant, name))
-    summary = evidence.summaries[name][variant.name]
-    return [interval(summary), summary.sd, summary.test_se]
+def no_skill(test_set: TestSet, name: str) -> float | None:
+    """What a constant prediction reaches, where the runs say it."""
+    found = test_set.first.metrics["test"].get(name) or {}
+    value = found.get("no_skill")
+    return float(value) if isinstance(value, float | int) else None
+
+
+def title(test_set: TestSet, name: str) -> str:
+    """A metric's heading, the classes by their names."""
+    positive = test_set.first.positive if test_set.task.has_positive else None
+    return test_set.task.title(name, test_set.class_names, positive)
+
+
+def _columns(test_set: TestSet, name: str) -> list[Column]:
+    metric = test_set.task.metrics[name]
+    said = "standard error of the mean from the choice of test images alone, the models as "
+    return [
+        Column(metric.label, 3, f"{metric.meaning}; mean over seeds with its 95 % interval"),
+        Column(f"{metric.label}, SD of seeds", 4, "standard deviation between seeds"),
+        Column(f"{metric.label}, SE of test", 4, f"{said}trained"),
+    ]
 
 
 def no_accuracy(test_set: TestSet) -> list[str]:
@@ -90,53 +142,89 @@ def positive_class(test_set: TestSet) -> list[str]:
 
 
 _TESTED = {
-    "auc": ["Paired DeLong test, with the variance between seeds where there are several."],
-    "accuracy": [
-        "The last column takes the models as trained. Where there are several seeds it says "
-        "nothing about what another training would give, and no conclusion is drawn from it."
-    ],
+    "auc": "Paired DeLong test, with the variance between seeds where there are several.",
+    "accuracy": "The exact p takes the models as trained. Where there are several seeds it says "
+    "nothing about what another training would give, and no conclusion is drawn from it.",
+}
+_OF = {
+    (True, True): "procedures",
+    (False, False): "trained models",
+    (True, False): "procedure, trained model",
+    (False, True): "trained model, procedure",
 }
 
 
 def pairs(evidence: Evidence) -> list[Table]:
-    """Every pair of variants, a table a measure: differences, p, and p adjusted after Holm."""
-    return [_pairs(evidence.test_set, name, found) for name, found in evidence.pairs.items()]
+    """The pairs of variants, a table a measure: differences, p, and both adjusted for number."""
+    return [_pairs(evidence, name, found) for name, found in evidence.pairs.items()]
 
 
-def _pairs(test_set: TestSet, name: str, found: Sequence[Pair]) -> Table:
+def _pairs(evidence: Evidence, name: str, found: Sequence[Pair]) -> Table:
+    test_set, margin = evidence.test_set, evidence.question.margin
     metric = test_set.task.metrics[name]
     models = any(pair.difference.p_models is not None for pair in found)
-    rows: list[Sequence[Cell]] = [
-        [
-            pair.first, pair.second, interval(pair.difference), _p(pair.difference.p), _p(pair.p),
-            *([_p(pair.difference.p_models)] if models else []),
-        ]
-        for pair in found
-    ]  # fmt: skip
+    several = {v.name: len(v.runs) > 1 for v in test_set.variants}
+    rows: list[Sequence[Cell]] = []
+    for pair in found:
+        d = pair.difference
+        row: list[Cell] = [
+            pair.first, pair.second, _OF[several[pair.first], several[pair.second]], interval(d),
+            _together(pair), _p(d.p), _p(pair.p),
+        ]  # fmt: skip
+        if models:
+            row.append(_p(d.p_models))
+        if margin is not None:
+            verdict = evidence.equivalence(name, d)
+            row += ["n/a", None] if verdict is None else [
+                verdict.verdict, Interval(d.value, verdict.low, verdict.high),
+            ]  # fmt: skip
+        rows.append(row)
     tests = sorted({pair.difference.test or "none" for pair in found})
     lacking = {pair.difference.reason for pair in found if pair.difference.p is None}
     count = f"{len(rows):,} pair{'' if len(rows) == 1 else 's'}"
     last = "exact, for these models as trained: McNemar's test, over several seeds its extension "
+    against = "" if evidence.reference is None else f", each with {evidence.reference}"
     return Table(
         id=f"pairs-{name}-{test_set.id}".replace("_", "-"),
         title=f"{test_set.name}: differences of {in_sentence(metric.label)} on the same "
-        f"{test_set.n:,} test images",
+        f"{test_set.images}{against}",
         columns=[
             Column("First"),
             Column("Second"),
+            Column("Says something of", meaning="one seed speaks of that trained model alone"),
             Column(f"{metric.label} difference", 3, "first minus second, with its 95 % interval"),
+            Column("Together", 3, f"intervals that hold all {count} at once in 95 % (Bonferroni)"),
             Column("p", 3, "two-sided, not adjusted"),
             Column("Adjusted p", 3, f"after Holm, for {count}"),
             *([Column("p, these models", 3, f"{last}by sign flips")] if models else []),
+            *([] if margin is None else [
+                Column(f"Margin {margin:g}", meaning="of first against second, at 5 %"),
+                Column("90 % interval", 3, "by which the margin's two one-sided tests are read"),
+            ]),
         ],
         rows=rows,
         notes=[
-            f"Test: {' and '.join(tests)}.",
-            *_TESTED.get(name, []),
+            f"Test: {' and '.join(tests)}."
+            + (f" {metric.label}: {metric.better} is better." if metric.better == "lower" else ""),
+            *([_TESTED[name]] if name in _TESTED else []),
             *_not_available("p", lacking),
-            "Intervals are not adjusted. Conclusions rest on the adjusted p.",
+            "Conclusions rest on the adjusted p and the intervals together.",
+            *([] if evidence.reference is None else [
+                "Planned comparisons with one reference: adjusted for these alone, which holds "
+                "only if the reference was chosen before the results were seen."
+            ]),
+            *([] if margin is None else [
+                f"Equivalent: the difference lies within {margin:g} to either side; non-inferior: "
+                f"the first is not worse by {margin:g} (two one-sided tests, 5 %, not adjusted "
+                "for their number)."
+            ]),
         ],
-    )
+    )  # fmt: skip
+
+
+def _together(pair: Pair) -> Interval:
+    low, high = pair.together or (None, None)
+    return Interval(pair.difference.value, low, high, pair.difference.reason)
 
 
 def _p(p: float | None) -> Cell:

@@ -1,26 +1,28 @@
-"""What may be concluded, in sentences made from the numbers: never a rank within noise."""
+"""What may be concluded of a test set, in sentences made from the numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
+from beitmed.report.content import published, verdicts
+from beitmed.report.content.evidence import Evidence
+from beitmed.report.document import in_sentence
+from beitmed.statistics import seeds
+from beitmed.statistics.seeds import Ratio
 
-from beitmed.report.content import published
-from beitmed.report.content.evidence import LEVEL, Evidence, Pair, interval
-from beitmed.report.document import in_sentence, p_value, text
-from beitmed.statistics import planning
-from beitmed.statistics.seeds import Summary
-
-_NAMED = 10  # pairs that a sentence names one by one
+_NAMED = 10
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """`found`: which pairs differ and which do not. `context`: what bears on how to read that."""
+    """`run`: what was run. `found`: what differs beyond noise, and what does not. `doubt`: what to
+    distrust in that. `context`: what bears on how to read it.
+    """
 
+    run: list[str]
     found: list[str]
+    doubt: list[str]
     context: list[str]
 
 
@@ -28,154 +30,78 @@ def conclude(evidence: Evidence) -> Conclusion:
     """The conclusion of one test set."""
     test_set = evidence.test_set
     task = test_set.task
-    head = (
-        f"{test_set.name}: {_count(len(test_set.variants), 'variant')}, "
-        f"{_count(len(test_set.runs), 'run')}, {_count(test_set.n, 'test image')}."
-    )
-    found, context = [head], []
-    for measure, summaries in evidence.summaries.items():
+    variants, count = test_set.variants, len(test_set.variants)
+    run = [
+        f"{test_set.name}: {_count(count, 'variant')}, {_count(len(test_set.runs), 'run')}, "
+        f"{test_set.images}{_positive(evidence)}."
+    ]
+    found: list[str] = []
+    context: list[str] = []
+    for measure in task.compared:
         name = in_sentence(task.metrics[measure].label)
         said = f"{test_set.name}, {name}: "
         pairs = evidence.pairs.get(measure, [])
-        found += [said + s for s in _pairs(pairs, name)]
-        context += [said + s for s in _resolution(pairs)]
-        context += [said + s for s in _seeds(list(summaries.values()))]
-        context += [said + s for s in _paper(evidence, measure, summaries)]
+        brief, whole = (verdicts.of(evidence, measure, n) for n in (verdicts.BRIEF, verdicts.NAMED))
+        found += [said + s for s in brief]
+        context += [said + s for s in whole if s not in brief]
+        found += [said + s for s in verdicts.of_margin(evidence, measure)]
+        context += [said + s for s in verdicts.resolution(pairs)]
+        context += [said + s for s in _seeds(evidence, measure)]
+    context += [f"{test_set.name}: {s}" for s in published.conclusions(evidence)]
     untested = [m for m in task.compared if m not in task.tested]
-    if len(test_set.variants) > 1 and untested:
+    if count > 1 and untested:
         names = " and ".join(in_sentence(task.metrics[m].label) for m in untested)
         found.append(
             f"{test_set.name}: no paired test of {names} is made for this task; the order of the "
             f"variants by {'it' if len(untested) == 1 else 'them'} is no finding."
         )
-    single = [v.name for v in test_set.variants if len(v.runs) == 1]
+    doubt = [f"{test_set.name}: {s}" for s in verdicts.without_skill(evidence)]
+    doubt += [f"{test_set.name}: {s}" for s in verdicts.selection(evidence)]
+    single = [v.name for v in variants if len(v.runs) == 1]
     if single:
-        who = "every variant" if len(single) == len(test_set.variants) else _listed(single)
-        found.append(
+        who = "every variant" if len(single) == count else _listed(single)
+        doubt.append(
             f"{test_set.name}: one seed only of {who}. What another seed would have given is not "
             "in these intervals."
         )
-    return Conclusion(found, context)
+    return Conclusion(run, found, doubt, context)
 
 
-def _pairs(pairs: Sequence[Pair], name: str) -> list[str]:
-    if not pairs:
+def _positive(evidence: Evidence) -> str:
+    test_set = evidence.test_set
+    return f', positive class "{test_set.positive}"' if test_set.task.has_positive else ""
+
+
+def _seeds(evidence: Evidence, measure: str) -> list[str]:
+    """Whether training or the draw of test images moves a single model more, where that is told."""
+    found = evidence.measures.get(measure, {})
+    ratios = {name: r for name, m in found.items() if (r := seeds.seed_ratio(m)) is not None}
+    if not ratios:
         return []
-    tested = [(pair, pair.p) for pair in pairs if pair.p is not None]
-    if not tested:
-        return ["no pair of variants can be tested."]
-    untested = _untested(pairs, tested)
-    apart = [(pair, p) for pair, p in tested if p < LEVEL]
-    if not apart:
-        least = min(p for _, p in tested)
-        if len(tested) == 1:
-            [(only, _)] = tested
-            names = "the two variants" if len(pairs) == 1 else f'"{only.first}" and "{only.second}"'
-            return [
-                f"no difference beyond noise between {names} (p {_equals(least)}{untested}). "
-                f"Their order by {name} is no finding."
-            ]
-        return [
-            f"no difference beyond noise in any of {len(tested):,} pairs (smallest p after Holm's "
-            f"correction {_equals(least)}{untested}). The order of the variants by {name} is no "
-            "finding."
-        ]
-    named = sorted(apart, key=lambda found: found[1])[:_NAMED]
-    more = "" if len(apart) <= _NAMED else f"; and {len(apart) - _NAMED:,} more, in the table"
-    listed = "; ".join(_apart(pair, p) for pair, p in named)
-    if len(tested) == 1:
-        which = "the two variants" if len(pairs) == 1 else "two variants"
-        return [f"{which} differ beyond noise (p < {LEVEL:g}{untested}): {listed}."]
-    said = [
-        f"{len(apart):,} of {len(tested):,} pairs {'differs' if len(apart) == 1 else 'differ'} "
-        f"beyond noise (p < {LEVEL:g} after Holm's correction{untested}): {listed}{more}."
-    ]
-    if rest := len(tested) - len(apart):
-        said.append(
-            "the other pair cannot be told apart, and its order is no finding."
-            if rest == 1
-            else f"the other {rest:,} pairs cannot be told apart, and their order is no finding."
-        )
-    return said
+    summaries = [evidence.summaries[measure][name] for name in ratios]
+    sds = sorted(s.sd for s in summaries if s.sd is not None)
+    said = f"the standard deviation between seeds of a variant is {_range(sds)}. "
+    return [said + _heavier(ratios)]
 
 
-def _untested(pairs: Sequence[Pair], tested: Sequence[object]) -> str:
-    rest = len(pairs) - len(tested)
-    return f"; {rest:,} more {'pair' if rest == 1 else 'pairs'} cannot be tested" if rest else ""
-
-
-def _resolution(pairs: Sequence[Pair]) -> list[str]:
-    found = planning.resolution(p.difference for p in pairs if p.p is not None)
-    if found is None:
-        return []
-    return [
-        f"the 95 % interval of a typical pair reaches {text(found[0])} to either side. A true "
-        "difference of that size would be found about half the time, one of "
-        f"{text(found[1])} in 80 % (before the correction for several pairs)."
-    ]
-
-
-def _apart(pair: Pair, p: float) -> str:
-    difference = pair.difference
-    assert difference.value is not None
-    first, second = pair.first, pair.second
-    cell = interval(difference)
-    if difference.value < 0:
-        first, second = second, first
-        cell = type(cell)(
-            -difference.value,
-            None if difference.high is None else -difference.high,
-            None if difference.low is None else -difference.low,
-        )
-    return f'"{first}" is above "{second}" by {text(cell)}, p {_equals(p)}'
-
-
-def _equals(p: float) -> str:
-    written = p_value(p)
-    return written if written.startswith("<") else f"= {written}"
-
-
-def _seeds(summaries: Sequence[Summary]) -> list[str]:
-    several = [s for s in summaries if s.sd is not None and s.test_se is not None]
-    if not several:
-        return []
-    sds = sorted(s.sd for s in several if s.sd is not None)
-    ses = sorted(s.test_se for s in several if s.test_se is not None)
-    sd, se = float(np.median(sds)), float(np.median(ses))
-    larger = (
-        "the choice of test images weighs more than the seed"
-        if se > sd
-        else "the seed weighs more than the choice of test images"
+def _heavier(ratios: dict[str, Ratio]) -> str:
+    by = {
+        kind: [f'"{name}" ({r.value:.2f} [{r.low:.2f}, {r.high:.2f}])' for name, r in ratios.items()
+               if r.heavier == kind]
+        for kind in ("seed", "test images", None)
+    }  # fmt: skip
+    said = []
+    for kind, than in (("seed", "test images"), ("test images", "seed")):
+        if by[kind]:
+            said.append(
+                f"The {kind} moves a single model more than the {than} of {_listed(by[kind])}"
+            )
+    if by[None]:
+        said.append(f"Which of the two moves it more cannot be told of {_listed(by[None])}")
+    return (
+        ". ".join(said) + ". (In brackets the variance that training adds over that of drawn test "
+        "images, with its 95 % chi-square interval.)"
     )
-    return [
-        f"the standard deviation between seeds of a variant is {_range(sds)}, the standard error "
-        f"that the choice of test images gives a mean over seeds {_range(ses)}: {larger}."
-    ]
-
-
-def _paper(evidence: Evidence, measure: str, summaries: dict[str, Summary]) -> list[str]:
-    held, known, foreign = 0, 0, 0
-    for variant in evidence.test_set.variants:
-        figures = published.paper_run(variant.first)
-        cell = interval(summaries[variant.name])
-        if figures is None or measure not in figures or cell.low is None or cell.high is None:
-            continue
-        known += 1
-        held += cell.low <= figures[measure] <= cell.high
-        foreign += bool(published.departures(variant.first))
-    if not known:
-        return []
-    said = (
-        f"the measured 95 % interval holds the paper's own figure for {held:,} of the "
-        f"{_count(known, 'variant')} that the paper has."
-    )
-    if foreign:
-        who = "None of these" if foreign == known else f"Only {known - foreign:,} of these"
-        said += (
-            f" {who} followed the paper's protocol (the table's notes say in what they differ), so "
-            "agreement or its lack says little about whether the paper's result repeats."
-        )
-    return [said]
 
 
 def _range(values: Sequence[float]) -> str:

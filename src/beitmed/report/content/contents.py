@@ -5,12 +5,19 @@ from __future__ import annotations
 import datetime
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+<<<<<<< HEAD
 from beitmed import cross_validation
+=======
+from beitmed.errors import UserError
+>>>>>>> room-R2
 from beitmed.report.content import (
     attention_maps,
+    checklist,
     comparison_tables,
     conclusions,
     examples,
@@ -18,66 +25,120 @@ from beitmed.report.content import (
     folds,
     published,
     run_tables,
+    subgroup_tables,
 )
-from beitmed.report.content.evidence import Evidence
+from beitmed.report.content.evidence import Evidence, Question
 from beitmed.report.content.variants import TestSet, group
-from beitmed.report.document import Curve, Document, Section
+from beitmed.report.document import Curve, Document, Section, without_places
 from beitmed.runs.reader import FinishedRun
 
 log = logging.getLogger(__name__)
 _CURVES_SHOWN = 4  # on the page, before a reader chooses
 
 
+@dataclass(frozen=True)
+class Options:
+    """data_root: where data files are, None for where each run found them. images: whether to read
+    them at all. attention: whether to draw attention maps, which takes the network.
+    """
+
+    data_root: str | None = None
+    images: bool = True
+    attention: bool = True
+    question: Question = field(default_factory=Question)
+
+
 def build(
-    runs: Sequence[FinishedRun],
-    problems: Sequence[str],
-    folder: Path,
-    data_root: str | None,
-    images: bool,
-    attention: bool,
+    runs: Sequence[FinishedRun], problems: Sequence[str], folder: Path, options: Options
 ) -> Document:
     """Make the report of these runs; figures are drawn into `folder`.
 
-    data_root: where data files are, None for where each run found them. images: whether to read
-    them at all. attention: whether to draw attention maps, which takes the network.
+    Raises UserError where the reference is not one of the variants.
     """
-    test_sets, notes = group(runs)
+    load = partial(examples.load, data_root=options.data_root)
+    test_sets, notes = group(runs, load) if options.images else group(runs)
     for note in notes:
         log.warning("Note: %s", note)
+<<<<<<< HEAD
     joined, incomplete = cross_validation.join(runs)
     summary = [one.sentence() for one in joined]
     parts = [folds.section(joined)] if joined else []
     for test_set in test_sets:
+=======
+    found = [Evidence(test_set, options.question) for test_set in test_sets]
+    _demand_reference(found)
+    ran: list[str] = []
+    summary: list[str] = []
+    doubts: list[str] = []
+    parts: list[Section] = []
+    for evidence in found:
+        test_set = evidence.test_set
+>>>>>>> room-R2
         log.info("%s: %d of %d runs", test_set.name, len(test_set.runs), len(runs))
-        evidence = Evidence(test_set)
         said = conclusions.conclude(evidence)
+        ran += said.run
         summary += said.found
+        doubts += said.doubt
         parts.append(_results(evidence, said.context, folder))
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
-        if images:
-            parts += examples.sections(test_set, folder, data_root)
-        if attention:
-            parts.append(attention_maps.section(test_set, folder, data_root))
+        if options.images:
+            parts += examples.sections(test_set, folder, options.data_root)
+        if options.attention:
+            parts.append(attention_maps.section(test_set, folder, options.data_root))
         parts.append(_single_runs(evidence, folder))
+    parts.append(checklist.section(found))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
+        run=ran,
         summary=summary,
-        caveats=_caveats(runs),
+        caveats=[*_caveats(runs), *_tried(test_sets), *doubts],
+        first=figures.first(found, folder),
         sections=parts,
         curves=_curves(test_sets),
+<<<<<<< HEAD
         problems=[*problems, *incomplete, *notes],
+=======
+        problems=[without_places(line) for line in (*problems, *notes)],
+>>>>>>> room-R2
         footer=_footer(runs),
     )
 
 
+def _demand_reference(found: Sequence[Evidence]) -> None:
+    wanted = found[0].question.reference
+    if wanted is None or any(e.reference is not None for e in found):
+        return
+    names = [v.name for e in found for v in e.test_set.variants]
+    more = "" if len(names) <= 10 else f", and {len(names) - 10} more"
+    raise UserError(
+        f"reference: found {wanted!r}, which is not the name of one variant, part of a single "
+        f"one's name, or a run's; allowed: {', '.join(names[:10])}{more}."
+    )
+
+
+def _tried(test_sets: Sequence[TestSet]) -> list[str]:
+    """How many variants were tried, as far as the folder tells."""
+    return [
+        f"{t.name}: {len(t.variants):,} variants were tried on the same test images, as counted "
+        "from these runs; each one more makes a high value by luck likelier."
+        for t in test_sets
+        if len(t.variants) > 1
+    ]
+
+
 def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
-    test_set = evidence.test_set
+    test_set, further = evidence.test_set, comparison_tables.every_metric(evidence)
     return Section(
         id=f"results-{test_set.id}",
         title=f"{test_set.name}: results",
         paragraphs=said,
-        tables=[comparison_tables.variants(evidence), *comparison_tables.pairs(evidence)],
+        tables=[
+            comparison_tables.variants(evidence),
+            *comparison_tables.pairs(evidence),
+            *([] if further is None else [further]),
+            *subgroup_tables.tables(test_set),
+        ],
         figures=figures.comparisons(evidence, folder),
     )
 

@@ -21,6 +21,7 @@ from beitmed.plots.page import write_both
 from beitmed.plots.reliability import Reliability, reliability
 from beitmed.plots.roc import RocCurve, roc
 from beitmed.report.content import published
+from beitmed.report.content.comparison_tables import no_skill
 from beitmed.report.content.evidence import Evidence, interval
 from beitmed.report.content.variants import TestSet, Variant
 from beitmed.report.document import Figure, in_sentence, text
@@ -30,6 +31,7 @@ from beitmed.statistics.seeds import Summary
 
 _VARIANTS = 8  # in one figure
 _ROWS = 40  # of a figure with a row a variant
+_FIRST = 20  # of that on the first screen
 _EXAMPLES = 6  # images of a class
 
 
@@ -96,8 +98,28 @@ def _forest(
     test_set = evidence.test_set
     label = test_set.task.metrics[measure].label
     name = in_sentence(label)
+    rows = _rows(evidence, measure, summaries)
+    left_out = len(test_set.variants) - len(rows)
+    some = f" (the first {_ROWS} of {len(test_set.variants):,} variants)" if left_out else ""
+    return figure(
+        folder / f"{measure}-{test_set.id}".replace("_", "-"),
+        f"{test_set.name}: {name} on {test_set.images}, with 95 % intervals{some}",
+        f"{label} with intervals, a row a variant, in the order of the settings.",
+        forest,
+        rows=rows,
+        xlabel=f"Test {name}",
+        no_skill=no_skill(test_set, measure),
+        notes=[
+            *(["Diamonds: the paper's own figures."] if any(r.published for r in rows) else []),
+            *(["Intervals of one seed are of that trained model alone."]
+              if any(len(v.runs) == 1 for v in test_set.variants) else []),
+        ],
+    )  # fmt: skip
+
+
+def _rows(evidence: Evidence, measure: str, summaries: dict[str, Summary]) -> list[Row]:
     rows = []
-    for variant in test_set.variants[:_ROWS]:
+    for variant in evidence.test_set.variants[:_ROWS]:
         summary = summaries[variant.name]
         cell, paper = interval(summary), published.paper_run(variant.first)
         rows.append(
@@ -107,16 +129,40 @@ def _forest(
                 published=(paper or {}).get(measure),
             )
         )  # fmt: skip
-    left_out = len(test_set.variants) - len(rows)
-    some = f" (the first {_ROWS} of {len(test_set.variants):,} variants)" if left_out else ""
+    return rows
+
+
+def first(all_evidence: Sequence[Evidence], folder: Path) -> Figure:
+    """The figure of the first screen: the measure that each task is compared by, of all test sets.
+
+    What does not fit is named, and stands in the figures below.
+    """
+    shown: list[Row] = []
+    whole, labels = 0, []
+    for evidence in all_evidence:
+        test_set = evidence.test_set
+        measure = test_set.task.compared[0]
+        labels.append(test_set.task.metrics[measure].label)
+        rows = _rows(evidence, measure, evidence.summaries[measure])
+        whole += len(test_set.variants)
+        own = rows[: max(_FIRST // len(all_evidence), 3)]
+        if len(all_evidence) > 1:
+            shown.append(Row(f"{test_set.name}:", None, None, None, f"n = {test_set.n:,}"))
+        shown += own
+    count = sum(row.value is not None or row.written[:1] != "n" for row in shown)
+    label = " and ".join(dict.fromkeys(labels))
+    some = f" ({count} of {whole:,} variants)" if count < whole else ""
     return figure(
-        folder / f"{measure}-{test_set.id}".replace("_", "-"),
-        f"{test_set.name}: {name} on {test_set.n:,} test images, with 95 % intervals{some}",
+        folder / "first",
+        f"{label} on the test images, with 95 % intervals{some}",
         f"{label} with intervals, a row a variant, in the order of the settings.",
         forest,
-        rows=rows,
-        xlabel=f"Test {name}",
-        notes=["Diamonds: the paper's own figures."] if any(r.published for r in rows) else [],
+        rows=shown,
+        xlabel=f"Test {in_sentence(label)}",
+        no_skill=0.5 if set(labels) == {"AUC"} else None,
+        notes=["Rows of one test set can be compared, in the tables below; of two, they cannot."]
+        if len(all_evidence) > 1
+        else [],
     )
 
 

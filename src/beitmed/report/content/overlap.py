@@ -13,6 +13,7 @@ from beitmed.report.content.evidence import interval
 from beitmed.report.content.variants import TestSet, Variant
 from beitmed.report.document import Cell, Column, Interval, Section, Table
 from beitmed.statistics import seeds
+from beitmed.statistics.clusters import Groups
 from beitmed.statistics.level import Bools
 from beitmed.statistics.seeds import Summary
 
@@ -72,13 +73,25 @@ def _without(test_set: TestSet, what: str, indices: NDArray[np.int64], name: str
 
 def _measures(test_set: TestSet) -> list[tuple[str, Measure]]:
     """Those that need nothing but the images left: of a mean over classes, one may lack all."""
-    y = test_set.first.actual if test_set.task.has_positive else None
     found: list[tuple[str, Measure]] = []
-    if y is not None:
-        found.append(("AUC", lambda v, kept: seeds.auc_summary(y[kept], v.scores[:, kept])))
+    if test_set.task.has_positive:
+        y = test_set.member[:, 0]
+        found.append((
+            "AUC",
+            lambda v, kept: seeds.auc_summary(
+                y[kept], test_set.scores(v)[:, kept, 0], _of(test_set, kept)
+            ),
+        ))  # fmt: skip
     if not test_set.task.several_labels:
-        found.append(("Accuracy", lambda v, kept: seeds.accuracy_summary(v.correct[:, kept])))
+        found.append((
+            "Accuracy",
+            lambda v, kept: seeds.accuracy_summary(v.correct[:, kept], _of(test_set, kept)),
+        ))  # fmt: skip
     return found
+
+
+def _of(test_set: TestSet, kept: Bools) -> Groups:
+    return None if test_set.groups is None else test_set.groups[kept]
 
 
 def _cell(of: Measure, variant: Variant, chosen: Bools) -> Interval:

@@ -61,7 +61,7 @@ def _by_part(test_set: TestSet) -> Table:
             variant.name,
             int(member[:, i].sum()),
             *(
-                _estimate(variant.first.metrics["test"].get(task.part_name(name, i)))
+                estimate(variant.first.metrics["test"].get(task.part_name(name, i)))
                 for name in measures
             ),
         ]
@@ -89,7 +89,7 @@ def _runs(
     test_set: TestSet, kind: str, what: str, names: Sequence[str], notes: Sequence[str]
 ) -> Table:
     rows: list[Sequence[Cell]] = [
-        [variant.name, run.seed, *(_estimate(run.metrics["test"].get(name)) for name in names)]
+        [variant.name, run.seed, *(estimate(run.metrics["test"].get(name)) for name in names)]
         for variant in test_set.variants
         for run in variant.runs
     ]
@@ -106,10 +106,12 @@ def _column(test_set: TestSet, name: str) -> Column:
     metric = test_set.task.metric(name)
     if metric is None:
         return Column(name.replace("_", " "), meaning="from outside the package")
-    return Column(metric.label, meaning=metric.meaning)
+    positive = test_set.first.config.dataset.positive_label
+    title = test_set.task.title(name, test_set.class_names, positive)
+    return Column(title, meaning=metric.meaning)
 
 
-def _estimate(values: dict[str, Cell] | None) -> Interval | None:
+def estimate(values: dict[str, Cell] | None) -> Interval | None:
     if values is None:
         return None
     numbers = [values.get(key) for key in ("value", "ci_low", "ci_high")]

@@ -8,6 +8,7 @@ from typing import Any
 
 from beitmed import config
 from beitmed.config import Config
+from beitmed.report.document import without_places
 from beitmed.runs.published import plainly
 from beitmed.runs.reader import FinishedRun
 
@@ -67,7 +68,7 @@ def _extras(twins: Sequence[FinishedRun]) -> list[str]:
     shown = keys if len(keys) <= _KEYS_NAMED else _telling(settings, keys)
     said = []
     for own in settings:
-        parts = [f"{k}={plainly(own[k])}" for k in shown if k in own]
+        parts = [f"{k}={without_places(plainly(own[k]))}" for k in shown if k in own]
         if rest := len([k for k in keys if k in own and k not in shown]):
             parts.append(f"and {rest} more setting{'' if rest == 1 else 's'}")
         said.append(", ".join(parts))

@@ -22,8 +22,9 @@ from beitmed.report.content import same_images, variant_names
 from beitmed.report.content.same_images import Load
 from beitmed.report.content.variant_names import SYNTHETIC
 from beitmed.runs.reader import FinishedRun
+from beitmed.statistics.clusters import Groups
 from beitmed.statistics.level import Bools, Floats
-from beitmed.tasks import Task
+from beitmed.tasks import Task, estimates
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,6 @@ class Variant:
     @property
     def first(self) -> FinishedRun:
         return self.runs[0]
-
-    @cached_property
-    def scores(self) -> Floats:
-        """Log odds of the positive class [seeds, n]."""
-        return np.stack([run.score for run in self.runs])
 
     @cached_property
     def correct(self) -> Bools:
@@ -73,6 +69,33 @@ class TestSet:
     @property
     def n(self) -> int:
         return len(self.first.test.labels)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The patients [n], None where they are not known or have one image each."""
+        found = self.first.test.groups
+        return None if found is None else estimates.clustered(np.asarray(found))
+
+    @property
+    def images(self) -> str:
+        """The number of test images, and of patients where they are known."""
+        found = self.first.test.groups
+        of = "" if found is None else f" of {len(set(found)):,} patients"
+        return f"{self.n:,} test image{'' if self.n == 1 else 's'}{of}"
+
+    @cached_property
+    def member(self) -> Bools:
+        """Which test images are of the positive class [n, 1], else of each class or label."""
+        return self._columns(self.first.one_against_others[0])
+
+    def scores(self, variant: Variant) -> Floats:
+        """Log odds [seeds, n, columns] of what `member` says."""
+        return np.stack([self._columns(run.one_against_others[1]) for run in variant.runs])
+
+    def _columns(self, found: Any) -> Any:
+        if not self.task.has_positive:
+            return found
+        return found[:, [self.first.positive]]
 
     @property
     def class_names(self) -> list[str]:
@@ -140,7 +163,8 @@ def _variants(runs: Sequence[FinishedRun]) -> tuple[list[Variant], list[str]]:
             same = np.array_equal(seeds[run.seed].test.logits, run.test.logits)
             notes.append(
                 f"{run.path.name}: left out, as {seeds[run.seed].path.name} is the same "
-                f"configuration, data, weights and seed, with {'the same' if same else 'OTHER'} predictions."
+                f"configuration, data, weights and seed, with {'the same' if same else 'OTHER'} "
+                "predictions."
             )
         else:
             seeds[run.seed] = run

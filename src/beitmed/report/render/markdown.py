@@ -40,18 +40,27 @@ def render(document: Document, folder: Path, errors: dict[int, str]) -> str:
     errors: the file of each `ErrorImage`, by its id().
     """
     blocks = [f"# {escape(document.title)}"]
+    if document.run:
+        blocks += ["## What was run", _list(document.run)]
+    if document.summary:
+        blocks += ["## What differs beyond noise", _list(document.summary)]
     if document.caveats:
-        lines = ["> [!WARNING]", "> These caveats hold for every number of this report."]
+        lines = ["> [!WARNING]", "> What to distrust: this holds for every number of this report."]
         blocks.append("\n".join([*lines, *(f"> - {escape(line)}" for line in document.caveats)]))
-    blocks += [escape(line) for line in document.summary]
+    if document.first is not None:
+        blocks += _figure(document.first, folder)
     for section in document.sections:
         blocks += _section(section, folder, errors)
     if document.problems:
         blocks.append("## What could not be read")
-        blocks.append("\n".join(f"- {escape(line)}" for line in document.problems))
+        blocks.append(_list(document.problems))
     if document.footer:
         blocks += ["---", *(escape(line) for line in document.footer)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {escape(line)}" for line in lines)
 
 
 def _section(section: Section, folder: Path, errors: dict[int, str]) -> Iterator[str]:

@@ -1,0 +1,192 @@
+"""What may be said of pairs of variants: never a rank within noise, and of whom it is said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from beitmed.report.content.evidence import LEVEL, Evidence, Pair, interval
+from beitmed.report.document import Interval, in_sentence, p_value, text
+from beitmed.statistics import planning
+
+NAMED = 10  # pairs that a sentence names one by one
+BRIEF = 2  # on the first screen
+_KINDS = {
+    (True, True): "Between procedures (several seeds each)",
+    (False, False): "Between these trained models (one seed each: another training may differ)",
+    (True, False): "Between a procedure (several seeds) and one trained model",
+}
+
+
+def of(evidence: Evidence, measure: str, most: int = NAMED) -> list[str]:
+    """The verdicts on the pairs by one measure; most: pairs that one of them names."""
+    pairs, name = evidence.pairs.get(measure, []), in_sentence(_label(evidence, measure))
+    if not pairs:
+        return []
+    if all(pair.p is None for pair in pairs):
+        return ["no pair of variants can be tested."]
+    several = {v.name: len(v.runs) > 1 for v in evidence.test_set.variants}
+    said = []
+    for kind, who in _KINDS.items():
+        own = [p for p in pairs
+               if kind in ((a := several[p.first], b := several[p.second]), (b, a))]  # fmt: skip
+        if own:
+            said += [f"{who}: {s}" for s in _verdicts(own, name, _adjusted(evidence, pairs), most)]
+    return said
+
+
+def _label(evidence: Evidence, measure: str) -> str:
+    return evidence.test_set.task.metrics[measure].label
+
+
+def _adjusted(evidence: Evidence, pairs: Sequence[Pair]) -> str:
+    count = sum(pair.p is not None for pair in pairs)
+    if count < 2:
+        return ""
+    planned = "" if evidence.reference is None else f" planned with {evidence.reference}"
+    return f" after Holm for {count:,} comparisons{planned}"
+
+
+def _verdicts(pairs: Sequence[Pair], name: str, adjusted: str, most: int) -> list[str]:
+    tested = [(pair, pair.p) for pair in pairs if pair.p is not None]
+    untested = _untested(len(pairs) - len(tested))
+    if not tested:
+        return ["no pair can be tested."]
+    apart = [(pair, p) for pair, p in tested if p < LEVEL]
+    if not apart:
+        least = _equals(min(p for _, p in tested))
+        if len(tested) == 1:
+            pair = tested[0][0]
+            return [
+                f'no difference beyond noise between "{pair.first}" and "{pair.second}" (p '
+                f"{least}{adjusted}{untested}). Their order by {name} is no finding."
+            ]
+        return [
+            f"no difference beyond noise in any of {len(tested):,} pairs (smallest p {least}"
+            f"{adjusted}{untested}). Their order by {name} is no finding."
+        ]
+    named = sorted(apart, key=lambda found: found[1])[:most]
+    more = "" if len(apart) <= most else f"; and {len(apart) - most:,} more, in the table"
+    listed = "; ".join(_apart(pair, p) for pair, p in named)
+    if len(tested) == 1:
+        return [f"the two differ beyond noise (p < {LEVEL:g}{adjusted}{untested}): {listed}."]
+    said = [
+        f"{len(apart):,} of {len(tested):,} pairs {'differs' if len(apart) == 1 else 'differ'} "
+        f"beyond noise (p < {LEVEL:g}{adjusted}{untested}): {listed}{more}."
+    ]
+    if rest := len(tested) - len(apart):
+        said[0] += (
+            " The other pair cannot be told apart, and its order is no finding."
+            if rest == 1
+            else f" The other {rest:,} pairs cannot be told apart, and their order is no finding."
+        )
+    return said
+
+
+def _untested(rest: int) -> str:
+    return f"; {rest:,} more {'pair' if rest == 1 else 'pairs'} cannot be tested" if rest else ""
+
+
+def _apart(pair: Pair, p: float) -> str:
+    difference = pair.difference
+    assert difference.value is not None
+    first, second, cell = pair.first, pair.second, interval(difference)
+    if difference.value < 0:
+        first, second = second, first
+        low, high = difference.low, difference.high
+        cell = Interval(
+            -difference.value, None if high is None else -high, None if low is None else -low
+        )
+    return f'"{first}" is above "{second}" by {text(cell)}, p {_equals(p)}'
+
+
+def _equals(p: float) -> str:
+    written = p_value(p)
+    return written if written.startswith("<") else f"= {written}"
+
+
+def of_margin(evidence: Evidence, measure: str) -> list[str]:
+    """What the margin says of the pairs: equivalent, not inferior, inferior, or not to be told."""
+    margin = evidence.question.margin
+    if margin is None:
+        return []
+    by: dict[str, list[Pair]] = {}
+    for pair in evidence.pairs.get(measure, []):
+        if (found := evidence.equivalence(measure, pair.difference)) is not None:
+            by.setdefault(found.verdict, []).append(pair)
+    order = ("equivalent", "non-inferior", "inferior", "cannot be told")
+    said = [f"{len(by[v]):,} {v}{_pairs_named(by[v], v)}" for v in order if v in by]
+    if not said:
+        return []
+    return [
+        f"by the margin of {margin:g} (first against second, two one-sided tests at 5 % each): "
+        f"{'; '.join(said)}."
+    ]
+
+
+def _pairs_named(pairs: Sequence[Pair], verdict: str) -> str:
+    if verdict == "cannot be told" or len(pairs) > NAMED:
+        return ""
+    return " (" + "; ".join(f'"{p.first}" against "{p.second}"' for p in pairs) + ")"
+
+
+def resolution(pairs: Sequence[Pair]) -> list[str]:
+    """Which true difference the pairs could have found, with the power that is computed for it."""
+    found = planning.resolution(p.difference for p in pairs if p.p is not None)
+    if found is None:
+        return []
+    half, size = found
+    count = sum(p.p is not None for p in pairs)
+    corrected = "" if count < 2 else " (before the correction for several comparisons)"
+    return [
+        f"the 95 % interval of a typical pair reaches {text(half)} to either side. A true "
+        "difference of that size would be found about half the time, one of "
+        f"{text(size)} in 80 %{corrected}, so a smaller one may well have been missed."
+    ]
+
+
+def selection(evidence: Evidence) -> list[str]:
+    """The best of the variants without the luck of having been picked on these test images."""
+    if evidence.selected is None:
+        return []
+    name, best = evidence.selected
+    label = in_sentence(_label(evidence, evidence.test_set.task.compared[0]))
+    return [
+        f"the highest {label} of {len(evidence.test_set.variants):,} variants, {text(best.value)} "
+        f'of "{name}", was picked on these test images. Corrected for that it is '
+        f"{text(Interval(best.corrected, best.low, best.high))} (resampled test images"
+        f"{_seeded(evidence.test_set.variants)}). Variants that were tried and are not in this "
+        "report are not counted."
+    ]
+
+
+def _seeded(variants: Sequence[object]) -> str:
+    return " and seeds" if any(len(getattr(v, "runs", ())) > 1 for v in variants) else ""
+
+
+def without_skill(evidence: Evidence) -> list[str]:
+    """Variants that no interval puts above a constant prediction."""
+    test_set, said = evidence.test_set, []
+    chance: Mapping[str, float] = {
+        name: value
+        for name in test_set.task.compared
+        if (value := (test_set.first.metrics["test"].get(name) or {}).get("no_skill")) is not None
+    }
+    for name, value in chance.items():
+        higher = test_set.task.metrics[name].better == "higher"
+        below = []
+        for variant in test_set.variants:
+            s = evidence.summaries[name][variant.name]
+            limit = s.low if higher else s.high
+            limit = s.mean if limit is None else limit
+            if limit is not None and not (limit > value if higher else limit < value):
+                below.append(variant.name)
+        if below:
+            label = in_sentence(test_set.task.metrics[name].label)
+            shown = ", ".join(f'"{n}"' for n in below[:NAMED])
+            shown += "" if len(below) <= NAMED else f" and {len(below) - NAMED:,} more"
+            said.append(
+                f"by {label} not shown to be above a constant prediction ({text(value)}): {shown}."
+                if higher else
+                f"by {label} not shown to be below a constant prediction ({text(value)}): {shown}."
+            )  # fmt: skip
+    return said

@@ -10,11 +10,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-<<<<<<< HEAD
 from beitmed import cross_validation
-=======
 from beitmed.errors import UserError
->>>>>>> room-R2
 from beitmed.report.content import (
     attention_maps,
     checklist,
@@ -59,21 +56,15 @@ def build(
     test_sets, notes = group(runs, load) if options.images else group(runs)
     for note in notes:
         log.warning("Note: %s", note)
-<<<<<<< HEAD
     joined, incomplete = cross_validation.join(runs)
-    summary = [one.sentence() for one in joined]
-    parts = [folds.section(joined)] if joined else []
-    for test_set in test_sets:
-=======
     found = [Evidence(test_set, options.question) for test_set in test_sets]
     _demand_reference(found)
     ran: list[str] = []
-    summary: list[str] = []
+    summary = [one.sentence() for one in joined]
     doubts: list[str] = []
-    parts: list[Section] = []
+    parts = [folds.section(joined)] if joined else []
     for evidence in found:
         test_set = evidence.test_set
->>>>>>> room-R2
         log.info("%s: %d of %d runs", test_set.name, len(test_set.runs), len(runs))
         said = conclusions.conclude(evidence)
         ran += said.run
@@ -96,11 +87,7 @@ def build(
         first=figures.first(found, folder),
         sections=parts,
         curves=_curves(test_sets),
-<<<<<<< HEAD
-        problems=[*problems, *incomplete, *notes],
-=======
-        problems=[without_places(line) for line in (*problems, *notes)],
->>>>>>> room-R2
+        problems=[without_places(line) for line in (*problems, *incomplete, *notes)],
         footer=_footer(runs),
     )
 

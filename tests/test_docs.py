@@ -324,10 +324,10 @@ def _shown(row: dict[str, str]) -> list[str]:
 
 
 def _number(text: str) -> str:
-    """A number as a table has it: thousands apart, at most three digits after the point."""
+    """A number as a table has it: thousands apart, a fraction with three digits."""
     if text.isdigit():
         return f"{int(text):,}"
-    return f"{float(text):.3f}" if re.fullmatch(r"-?\d+\.\d{4,}", text) else text
+    return f"{float(text):.3f}" if re.fullmatch(r"-?0\.\d+", text) else text
 
 
 def test_tables_of_results_are_their_csv_files():
@@ -341,6 +341,7 @@ def test_tables_of_results_are_their_csv_files():
             lines = table.splitlines()
             assert [_cells(lines[0]), *map(_cells, lines[2:])] == [heads, *map(_shown, rows)], file
             seen.add(path)
+        seen |= {(REPOSITORY / name).parent / x for x in re.findall(r"\]\((\S+\.csv)\)", page)}
     assert seen == set((REPOSITORY / "docs" / "results").glob("*.csv"))
 
 

@@ -109,8 +109,8 @@ def _measures(found: Sequence[Evidence]) -> str:
     labels = [e.test_set.task.metrics[m].label for e in found for m in e.test_set.task.headlines]
     return (
         f"Headlines: {_distinct(labels)}; all others, with calibration, in the tables. 95 % "
-        "intervals and paired tests on the same test images, Holm's correction, seeds as a second source of "
-        "variation; figures: forest plot, ROC, reliability, confusion matrix."
+        "intervals and paired tests on the same test images, Holm's correction, seeds as a second "
+        "source of variation; figures: forest plot, ROC, reliability, confusion matrix."
     )
 
 

@@ -41,9 +41,8 @@ def conclude(evidence: Evidence) -> Conclusion:
         name = in_sentence(task.metrics[measure].label)
         said = f"{test_set.name}, {name}: "
         pairs = evidence.pairs.get(measure, [])
-        brief, whole = (verdicts.of(evidence, measure, n) for n in (verdicts.BRIEF, verdicts.NAMED))
-        found += [said + s for s in brief]
-        context += [said + s for s in whole if s not in brief]
+        found += [said + s for s in verdicts.brief(evidence, measure)]
+        context += [said + s for s in verdicts.of(evidence, measure)]
         found += [said + s for s in verdicts.of_margin(evidence, measure)]
         context += [said + s for s in verdicts.resolution(pairs)]
         context += [said + s for s in _seeds(evidence, measure)]
@@ -59,10 +58,10 @@ def conclude(evidence: Evidence) -> Conclusion:
     doubt += [f"{test_set.name}: {s}" for s in verdicts.selection(evidence)]
     single = [v.name for v in variants if len(v.runs) == 1]
     if single:
-        who = "every variant" if len(single) == count else _listed(single)
+        who = "every variant" if len(single) == count else f"{len(single)} of {count} variants"
         doubt.append(
             f"{test_set.name}: one seed only of {who}. What another seed would have given is not "
-            "in these intervals."
+            "in their intervals."
         )
     return Conclusion(run, found, doubt, context)
 

@@ -83,7 +83,7 @@ def build(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
         run=ran,
         summary=summary,
-        caveats=[*_caveats(runs), *_tried(test_sets), *doubts],
+        caveats=[*_caveats(runs), *doubts],
         first=figures.first(found, folder),
         sections=parts,
         curves=_curves(test_sets),
@@ -102,16 +102,6 @@ def _demand_reference(found: Sequence[Evidence]) -> None:
         f"reference: found {wanted!r}, which is not the name of one variant, part of a single "
         f"one's name, or a run's; allowed: {', '.join(names[:10])}{more}."
     )
-
-
-def _tried(test_sets: Sequence[TestSet]) -> list[str]:
-    """How many variants were tried, as far as the folder tells."""
-    return [
-        f"{t.name}: {len(t.variants):,} variants were tried on the same test images, as counted "
-        "from these runs; each one more makes a high value by luck likelier."
-        for t in test_sets
-        if len(t.variants) > 1
-    ]
 
 
 def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:

@@ -8,8 +8,13 @@ from beitmed.report.content.evidence import LEVEL, Evidence, Pair, interval
 from beitmed.report.document import Interval, in_sentence, p_value, text
 from beitmed.statistics import planning
 
-NAMED = 10  # pairs that a sentence names one by one
-BRIEF = 2  # on the first screen
+#: The same, after a number of pairs.
+_BRIEFLY = {
+    (True, True): "between procedures (several seeds)",
+    (False, False): "between two trained models (one seed each: of these two alone)",
+    (True, False): "between a procedure and one trained model",
+}
+NAMED = 10  # that a sentence names one by one
 _KINDS = {
     (True, True): "Between procedures (several seeds each)",
     (False, False): "Between these trained models (one seed each: another training may differ)",
@@ -17,8 +22,41 @@ _KINDS = {
 }
 
 
-def of(evidence: Evidence, measure: str, most: int = NAMED) -> list[str]:
-    """The verdicts on the pairs by one measure; most: pairs that one of them names."""
+def brief(evidence: Evidence, measure: str) -> list[str]:
+    """The verdicts on the pairs by one measure in one sentence, and of whom they are."""
+    pairs = evidence.pairs.get(measure, [])
+    tested = [(pair, pair.p) for pair in pairs if pair.p is not None]
+    if not tested:
+        return ["no pair of variants can be tested."] if pairs else []
+    several = {v.name: len(v.runs) > 1 for v in evidence.test_set.variants}
+    counts = []
+    for kind, who in _BRIEFLY.items():
+        own = [p for pair, p in tested if _is_of(pair, kind, several)]
+        if own:
+            counts.append(f"{sum(p < LEVEL for p in own):,} of {len(own):,} {who}")
+    apart = [(pair, p) for pair, p in tested if p < LEVEL]
+    count, which = len(tested), f" planned with {evidence.reference}" if evidence.reference else ""
+    holm = f" after Holm{which}" if count > 1 else ""
+    if not apart:
+        least = _equals(min(p for _, p in tested))
+        whom = ", ".join(c.partition(" of ")[2] for c in counts)
+        return [
+            f"no pair differs beyond noise ({whom}; smallest p {least}{holm}). The order of the "
+            "variants is no finding."
+        ]
+    first = [(pair, p) for pair, p in apart if several[pair.first] and several[pair.second]]
+    pair, p = max(first or apart, key=lambda found: abs(found[0].difference.value or 0.0))
+    example = "The difference" if len(apart) == 1 else "The largest"
+    example += " between procedures" if first and len(counts) > 1 else ""
+    rest = "" if len(apart) == count else " The others' order is no finding."
+    return [
+        f"pairs that differ beyond noise (p < {LEVEL:g}{holm}): {', '.join(counts)}. {example}: "
+        f"{_apart(pair, p)}.{rest}"
+    ]
+
+
+def of(evidence: Evidence, measure: str) -> list[str]:
+    """The verdicts on the pairs by one measure."""
     pairs, name = evidence.pairs.get(measure, []), in_sentence(_label(evidence, measure))
     if not pairs:
         return []
@@ -27,11 +65,15 @@ def of(evidence: Evidence, measure: str, most: int = NAMED) -> list[str]:
     several = {v.name: len(v.runs) > 1 for v in evidence.test_set.variants}
     said = []
     for kind, who in _KINDS.items():
-        own = [p for p in pairs
-               if kind in ((a := several[p.first], b := several[p.second]), (b, a))]  # fmt: skip
+        own = [pair for pair in pairs if _is_of(pair, kind, several)]
         if own:
-            said += [f"{who}: {s}" for s in _verdicts(own, name, _adjusted(evidence, pairs), most)]
+            said += [f"{who}: {s}" for s in _verdicts(own, name, _adjusted(evidence, pairs))]
     return said
+
+
+def _is_of(pair: Pair, kind: tuple[bool, bool], several: Mapping[str, bool]) -> bool:
+    found = several[pair.first], several[pair.second]
+    return kind in (found, found[::-1])
 
 
 def _label(evidence: Evidence, measure: str) -> str:
@@ -46,7 +88,7 @@ def _adjusted(evidence: Evidence, pairs: Sequence[Pair]) -> str:
     return f" after Holm for {count:,} comparisons{planned}"
 
 
-def _verdicts(pairs: Sequence[Pair], name: str, adjusted: str, most: int) -> list[str]:
+def _verdicts(pairs: Sequence[Pair], name: str, adjusted: str) -> list[str]:
     tested = [(pair, pair.p) for pair in pairs if pair.p is not None]
     untested = _untested(len(pairs) - len(tested))
     if not tested:
@@ -64,8 +106,8 @@ def _verdicts(pairs: Sequence[Pair], name: str, adjusted: str, most: int) -> lis
             f"no difference beyond noise in any of {len(tested):,} pairs (smallest p {least}"
             f"{adjusted}{untested}). Their order by {name} is no finding."
         ]
-    named = sorted(apart, key=lambda found: found[1])[:most]
-    more = "" if len(apart) <= most else f"; and {len(apart) - most:,} more, in the table"
+    named = sorted(apart, key=lambda found: found[1])[:NAMED]
+    more = "" if len(apart) <= NAMED else f"; and {len(apart) - NAMED:,} more, in the table"
     listed = "; ".join(_apart(pair, p) for pair, p in named)
     if len(tested) == 1:
         return [f"the two differ beyond noise (p < {LEVEL:g}{adjusted}{untested}): {listed}."]
@@ -145,22 +187,20 @@ def resolution(pairs: Sequence[Pair]) -> list[str]:
 
 
 def selection(evidence: Evidence) -> list[str]:
-    """The best of the variants without the luck of having been picked on these test images."""
-    if evidence.selected is None:
+    """How many variants were tried, and the best without the luck of having been picked."""
+    count = len(evidence.test_set.variants)
+    if count < 2:
         return []
+    tried = f"{count:,} variants were tried on the same test images, as counted from these runs"
+    if evidence.selected is None:
+        return [f"{tried}; each one more makes a high value by luck likelier."]
     name, best = evidence.selected
     label = in_sentence(_label(evidence, evidence.test_set.task.compared[0]))
     return [
-        f"the highest {label} of {len(evidence.test_set.variants):,} variants, {text(best.value)} "
-        f'of "{name}", was picked on these test images. Corrected for that it is '
-        f"{text(Interval(best.corrected, best.low, best.high))} (resampled test images"
-        f"{_seeded(evidence.test_set.variants)}). Variants that were tried and are not in this "
-        "report are not counted."
+        f'{tried}. The highest {label}, {text(best.value)} of "{name}", is '
+        f"{text(Interval(best.corrected, best.low, best.high))} once corrected for having been "
+        "picked on them."
     ]
-
-
-def _seeded(variants: Sequence[object]) -> str:
-    return " and seeds" if any(len(getattr(v, "runs", ())) > 1 for v in variants) else ""
 
 
 def without_skill(evidence: Evidence) -> list[str]:
@@ -175,18 +215,20 @@ def without_skill(evidence: Evidence) -> list[str]:
         higher = test_set.task.metrics[name].better == "higher"
         below = []
         for variant in test_set.variants:
+            if variant.first.config.method.name == "majority":  # it is the constant prediction
+                continue
             s = evidence.summaries[name][variant.name]
             limit = s.low if higher else s.high
             limit = s.mean if limit is None else limit
             if limit is not None and not (limit > value if higher else limit < value):
                 below.append(variant.name)
         if below:
-            label = in_sentence(test_set.task.metrics[name].label)
-            shown = ", ".join(f'"{n}"' for n in below[:NAMED])
-            shown += "" if len(below) <= NAMED else f" and {len(below) - NAMED:,} more"
+            label, side = test_set.task.metrics[name].label, "above" if higher else "below"
+            shown = ", ".join(f'"{n}"' for n in below)
+            who = f"{len(below):,} of {len(test_set.variants):,} variants"
+            who = shown if len(below) <= 2 else f"{who} (their intervals reach it)"
             said.append(
-                f"by {label} not shown to be above a constant prediction ({text(value)}): {shown}."
-                if higher else
-                f"by {label} not shown to be below a constant prediction ({text(value)}): {shown}."
-            )  # fmt: skip
+                f"by {in_sentence(label)} not shown to be {side} a constant prediction "
+                f"({text(value)}): {who}."
+            )
     return said

@@ -33,6 +33,7 @@ from beitmed.statistics import (
     seeds,
     shift,
 )
+from beitmed.statistics import folds as folds_joined
 
 BREAST = np.repeat([True, False], [42, 114])
 COVERAGE, LEVEL = (0.93, 0.97), (0.03, 0.07)
@@ -630,28 +631,44 @@ def planned(rng: np.random.Generator, count: int) -> Rows:
 
 @table
 def folds(rng: np.random.Generator, count: int) -> Rows:
-    """Cross-validation of a linear discriminant on small data, of patients with three images."""
-    for number, size in ((40, 1), (100, 1), (40, 3)):
-        hits = 0
+    """Cross-validation of a linear discriminant on small data, of one or more images a patient."""
+    settings = [(0.3, 40, 1), (0.3, 100, 1), (0.55, 40, 1), (0.55, 100, 1), (0.55, 40, 3),
+                (1.2, 40, 1), (1.2, 100, 4), (2.0, 40, 1)]  # fmt: skip
+    for apart, number, size in settings:
+        hits = np.zeros(2)
         for _ in range(count):
-            group = np.repeat(np.arange(number), size)
-            y = np.repeat(rng.permutation(np.arange(number) % 2 == 0), size)
-            own = rng.normal(size=(number, 5))[group]
-            x = np.sqrt(0.5) * own + np.sqrt(0.5) * rng.normal(size=(y.size, 5)) + 0.55 * y[:, None]
-            fold = _folds(rng, y[::size])[group]
-            found, truth = [], []
-            for f in range(5):
-                weight = _discriminant(x[fold != f], y[fold != f])
-                held = fold == f
-                score = (x[held] @ weight)[None, :, None]
-                groups = group[held] if size > 1 else None
-                found.append(areas.mean_auc(y[held][:, None], score, groups))
-                truth.append(ndtr(0.55 * weight.sum() / np.sqrt(2 * weight @ weight)))
-            _, low, high = planning.over_folds(found)
-            hits += covered((low, high), float(np.mean(truth)))
-        setting = f"{number} patients of {size}, 5 folds"
-        yield Row("folds", setting, "coverage: mean AUC of the fold models", hits / count, 0.93,
-                  0.99, count)  # fmt: skip
+            hits += _cross_validated(rng, apart, number, size)
+        setting = f"{number} patients of {size}, {apart} apart, 5 folds"
+        for name, found in zip(("AUC", "accuracy"), hits / count, strict=True):
+            measure = f"coverage: mean {name} of the fold models"
+            yield Row("folds", setting, measure, float(found), 0.92, 0.99, count)
+
+
+def _cross_validated(
+    rng: np.random.Generator, apart: float, number: int, size: int
+) -> tuple[bool, bool]:
+    """Whether the AUC and the accuracy of the models of five folds are covered."""
+    group = np.repeat(np.arange(number), size)
+    y = np.repeat(rng.permutation(np.arange(number) % 2 == 0), size)
+    own = rng.normal(size=(number, 5))[group]
+    x = np.sqrt(0.5) * (own + rng.normal(size=(y.size, 5))) + apart * y[:, None]
+    fold = _folds(rng, y[::size])[group]
+    groups = group if size > 1 else None
+    found, right, areas_, shares = [], np.zeros(y.size), [], []
+    for f in range(5):
+        held = fold == f
+        weight, cut = _discriminant(x[~held], y[~held])
+        score = x[held] @ weight
+        mine = None if groups is None else groups[held]
+        found.append(areas.interval(y[held][:, None], score[None, :, None], mine))
+        right[held] = (score > cut) == y[held]
+        length, mean = np.sqrt(weight @ weight), apart * weight.sum()
+        areas_.append(ndtr(mean / np.sqrt(2) / length))
+        shares.append((ndtr((mean - cut) / length) + ndtr(cut / length)) / 2)
+    return (
+        covered(folds_joined.area(found)[1:], float(np.mean(areas_))),
+        covered(folds_joined.accuracy(right, fold, groups)[1:], float(np.mean(shares))),
+    )
 
 
 def _folds(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
@@ -661,9 +678,10 @@ def _folds(rng: np.random.Generator, y: np.ndarray) -> np.ndarray:
     return fold
 
 
-def _discriminant(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _discriminant(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     within = np.cov(np.concatenate([x[y] - x[y].mean(axis=0), x[~y] - x[~y].mean(axis=0)]).T)
-    return np.linalg.solve(within, x[y].mean(axis=0) - x[~y].mean(axis=0))
+    weight = np.linalg.solve(within, x[y].mean(axis=0) - x[~y].mean(axis=0))
+    return weight, float(weight @ (x[y].mean(axis=0) + x[~y].mean(axis=0)) / 2)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -24,7 +24,7 @@ OPTIONS = (
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of 120 images of 60 patients, and the five runs of its cross-validation."""
+    """A table of 120 images of 60 patients, and the three runs of its cross-validation."""
     home, rng = tmp_path_factory.mktemp("own"), np.random.default_rng(2)
     with (home / "own.csv").open("w") as f:
         f.write("path,label,patient\n")
@@ -33,7 +33,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pixels = rng.integers(0, 150, (28, 28)) + 6 * (p % 2)
             Image.fromarray(pixels.astype(np.uint8)).save(home / f"{i}.png")
             f.write(f"{i}.png,{['well', 'ill'][p % 2]},p{p}\n")
-    done = beitmed(*OPTIONS, "experiment=cross_validation", cwd=home)
+    folds = "data.folds=3", "data.fold=0,1,2"
+    done = beitmed(*OPTIONS, "experiment=cross_validation", *folds, cwd=home)
     assert done.returncode == 0, done.stderr
     return home
 
@@ -50,7 +51,7 @@ def test_each_image_is_held_out_once_and_no_patient_is_in_two_splits(home):
         assert len(places) == len({f["patient"] for f in files}) == 60
         held += [f["file"] for f in files if f["split"] == "test"]
         assert f"_fold{run.config.data.fold}_seed" in run.path.name
-        assert run.data["splits"] == f"fold {run.config.data.fold} of 5, drawn by patient"
+        assert run.data["splits"] == f"fold {run.config.data.fold} of 3, drawn by patient"
     assert sorted(held) == sorted(f"{i}.png" for i in range(120))
 
 
@@ -64,7 +65,7 @@ def test_the_folds_are_joined_into_one_result(home):
     auc = joined.estimates["auc"]
     assert auc.value == pytest.approx(np.mean(each)) and auc.ci_low < auc.value < auc.ci_high
     whole = np.concatenate([run.correct for run in joined.runs]).astype(float)
-    fold = np.repeat(np.arange(5), [len(run.correct) for run in joined.runs])
+    fold = np.repeat(np.arange(3), [len(run.correct) for run in joined.runs])
     _, low, high = folds.accuracy(whole, fold)
     known = joined.estimates["accuracy"]
     assert known.ci_high - known.ci_low != pytest.approx(high - low)  # patients count
@@ -75,14 +76,24 @@ def test_the_command_says_it(home):
     assert done.returncode == 0, done.stderr
     [joined], _ = cross_validation.join(runs(home))
     auc = joined.estimates["auc"]
-    assert "5 folds, seed 42" in done.stdout and "120 images of 60 patients" in done.stdout
-    assert f"auc       {auc.value:.3f} [{auc.ci_low:.3f}, {auc.ci_high:.3f}]" in done.stdout
+    assert "in 3 folds, 120 images of 60 patients, each held out once" in done.stdout
+    assert f"AUC {auc.value:.3f} [{auc.ci_low:.3f}, {auc.ci_high:.3f}]" in done.stdout
+
+
+def test_the_report_says_it(home):
+    done = beitmed("outputs", "to=report", "attention=false", "images=false", cwd=home,
+                   module="report")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [joined], _ = cross_validation.join(runs(home))
+    assert joined.sentence() in done.stdout
+    [row] = csv.DictReader((home / "report" / "tables" / "folds.csv").open())
+    assert row["Folds"] == "3" and row["Patients"] == "60"
 
 
 def test_folds_that_are_missing_or_there_twice_are_not_joined(home, tmp_path):
     several = runs(home)
-    found, [problem] = cross_validation.join([several[0], *several[3:]])
-    assert not found and "of its 5 folds 2 are not finished" in problem
+    found, [problem] = cross_validation.join(several[:1])
+    assert not found and "of its 3 folds 2 are not finished" in problem
     assert "-m data.fold=1,2" in problem
     copy = shutil.copytree(several[0].path, tmp_path / "copy")
     found, [problem] = cross_validation.join([*several, reader.read(copy)])

@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, front, jobs, report
+from beitmed.commands import cache, explain, front, jobs, power, report
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -59,7 +59,12 @@ KEYS = {
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
     "cache": cache.KEYS,
+    "folds": {},
+    "power": power.KEYS,
 }
+SCRIPTS = ("scripts/test.sh", "scripts/bench.py", "scripts/simulate.py")
+#: Those that take no key of a configuration.
+ALONE = ("report", "cache", "folds", "power")
 
 
 def words_of(command: str) -> tuple[str, list[str]]:
@@ -102,6 +107,9 @@ RUNS = {
     "beitmed train dataset=folder dataset.path=images.csv size=224": {
         "folder_224_full_beit_large_top5_seed42"
     },
+    "beitmed train experiment=cross_validation dataset.path=images.csv size=224": product(
+        "folder_224_full_beit_large_top5_fold{fold}_seed42", fold=range(5)
+    ),
     "beitmed train backbone=auto backbone.weights=FOLDER dataset=breast": {
         "breast_28_full_auto_top5_seed42"  # before the checkpoint was read
     },
@@ -188,8 +196,9 @@ def test_a_command_trains_the_runs_that_it_should(command, own, monkeypatch):
 def test_the_keys_of_other_commands_exist(command, own, monkeypatch):
     monkeypatch.chdir(own)
     name, arguments = words_of(command)
-    given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ("report", "cache"))
-    assert jobs.configurations(given.others)
+    given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ALONE)
+    own_images = ["dataset=folder"] if "dataset.columns" in command else []
+    assert jobs.configurations([*own_images, *given.others])
     if (rule := given.values.get("prune")) is not None:
         assert cache._chosen([], rule) == []
 
@@ -315,10 +324,10 @@ def _shown(row: dict[str, str]) -> list[str]:
 
 
 def _number(text: str) -> str:
-    """A number as a table has it: thousands apart, at most three digits after the point."""
+    """A number as a table has it: thousands apart, a fraction with three digits."""
     if text.isdigit():
         return f"{int(text):,}"
-    return f"{float(text):.3f}" if re.fullmatch(r"-?\d+\.\d{4,}", text) else text
+    return f"{float(text):.3f}" if re.fullmatch(r"-?0\.\d+", text) else text
 
 
 def test_tables_of_results_are_their_csv_files():
@@ -332,6 +341,7 @@ def test_tables_of_results_are_their_csv_files():
             lines = table.splitlines()
             assert [_cells(lines[0]), *map(_cells, lines[2:])] == [heads, *map(_shown, rows)], file
             seen.add(path)
+        seen |= {(REPOSITORY / name).parent / x for x in re.findall(r"\]\((\S+\.csv)\)", page)}
     assert seen == set((REPOSITORY / "docs" / "results").glob("*.csv"))
 
 

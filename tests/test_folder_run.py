@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from beitmed import pipeline
+from beitmed.runs import predictions
 
 OPTIONS = (*FAST, "dataset=folder", "dataset.name=mydata", "unfreeze=1")
 
@@ -133,3 +134,7 @@ def test_colour_of_three_classes_with_patients_from_a_table(tmp_path):
     assert not any("by image" in said for said in summary["caveats"])
     files = list(csv.DictReader((run / "splits.csv").open()))
     assert len({f["patient"] for f in files}) == len({(f["patient"], f["split"]) for f in files})
+    tested = predictions.read(run / "predictions.csv")["test"].groups
+    assert summary["patients"]["test"] == len(set(tested)) < summary["n"]["test"] == len(tested)
+    accuracy = summary["test"]["accuracy"]
+    assert (accuracy["n"], accuracy["groups"]) == (len(tested), len(set(tested)))

@@ -27,6 +27,8 @@ from beitmed.errors import UserError
 from beitmed.storage import files
 
 FILES = {
+    "confusion.png", "confusion.svg", "decision.csv", "decision.png", "decision.svg",
+    "reliability.csv",
     "config.yaml", "data.json", "environment.json", "history.csv", "history.png", "history.svg",
     "metrics.json", "model.json", "predictions.csv", "roc.csv", "roc.png", "roc.svg", "run.log",
     "top.safetensors", "train_indices.csv",
@@ -204,7 +206,8 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path):
 
 def test_an_unfinished_run_does_not_go_on_with_other_data(tmp_path):
     run = run_here(tmp_path, "name=mine")
-    (run / "metrics.json").unlink()
+    for name in ("metrics.json", "predictions.csv"):
+        (run / name).unlink()
     recorded = json.loads((run / "data.json").read_text()) | {"phantom_seed": 9}
     (run / "data.json").write_text(json.dumps(recorded))
     with pytest.raises(UserError, match=r"begun with other data: phantom_seed was 9, now 0"):

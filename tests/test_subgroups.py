@@ -56,7 +56,8 @@ def test_patients_of_several_images_widen_the_intervals():
         width = [one[metric]["ci_high"] - one[metric]["ci_low"] for one in (alone, known)]
         assert width[1] > 1.3 * width[0]
     each = found(y, logits, values, patients=[f"p{i}" for i in range(80)])["x"]
-    assert each == {**alone, "patients": 80}
+    for metric in ("auc", "accuracy"):
+        assert each[metric] == {**alone[metric], "groups": 80}
 
 
 def test_what_a_subgroup_lacks_is_a_reason_and_what_is_unknown_a_value():
@@ -104,7 +105,11 @@ OPTIONS = (
 def run(home) -> Path:
     done = beitmed(*OPTIONS, "name=run", "dataset.columns.subgroups=[sex]", cwd=home)
     assert done.returncode == 0, done.stderr
-    return home / "outputs" / "run"
+    run = home / "outputs" / "run"
+    f = metrics(run)["subgroups"]["sex"]["f"]
+    said = f"Subgroup sex f: {f['images']} images of {f['patients']} patients, AUC "
+    assert said + f"{f['auc']['value']:.3f} [" in done.stdout
+    return run
 
 
 def metrics(run: Path) -> dict:

@@ -37,6 +37,29 @@ class Joined:
     def config(self) -> Config:
         return self.runs[0].config
 
+    @property
+    def name(self) -> str:
+        """That of the first fold's run, without the fold."""
+        return self.runs[0].path.name.replace("_fold0_", "_")
+
+    def sentence(self) -> str:
+        """What was found, as one line."""
+        patients = "" if self.patients is None else f" of {self.patients} patients"
+        values = "; ".join(
+            f"{'AUC' if name == 'auc' else name} {_short(estimate)}"
+            for name, estimate in self.estimates.items()
+        )
+        return (
+            f"{self.name}: cross-validation in {len(self.runs)} folds, {self.images} "
+            f"images{patients}, each held out once: {values}."
+        )
+
+
+def _short(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return f"undefined ({estimate.reason})"
+    return f"{estimate.value:.3f} [{estimate.ci_low:.3f}, {estimate.ci_high:.3f}]"
+
 
 def join(runs: Sequence[FinishedRun]) -> tuple[list[Joined], list[str]]:
     """Return the cross-validations that are whole, and what keeps others from being joined.
@@ -90,8 +113,8 @@ def _joined(members: Sequence[FinishedRun]) -> Joined:
         images,
         patients,
         {
-            "auc": _auc(members, None if clusters is None else groups, images),
-            "accuracy": Estimate(value, low, high, images, METHOD, None),
+            "auc": _auc(members, None if clusters is None else groups, images, patients),
+            "accuracy": Estimate(value, low, high, images, METHOD, None, patients),
         },
         {
             name: [run.metrics["test"][name]["value"] for run in members]
@@ -105,7 +128,12 @@ def _groups(members: Sequence[FinishedRun]) -> list[np.ndarray] | None:
     return None if None in known else [np.asarray(groups) for groups in known]
 
 
-def _auc(members: Sequence[FinishedRun], groups: list[np.ndarray] | None, images: int) -> Estimate:
+def _auc(
+    members: Sequence[FinishedRun],
+    groups: list[np.ndarray] | None,
+    images: int,
+    patients: int | None,
+) -> Estimate:
     parts = []
     for i, run in enumerate(members):
         positive = run.config.dataset.positive_label
@@ -118,4 +146,4 @@ def _auc(members: Sequence[FinishedRun], groups: list[np.ndarray] | None, images
         own: Groups = None if groups is None else groups[i]
         parts.append(areas.interval(curves.member, curves.score[None], own))
     value, low, high = folds.area(parts)
-    return Estimate(value, low, high, images, METHOD, None)
+    return Estimate(value, low, high, images, METHOD, None, patients)

@@ -101,16 +101,20 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
             "subgroups": _subgroups(cfg, folder, splits["test"], class_names),
         }
     )
+    log.info("metrics:  %s", folder.path / reader.METRICS)
+    log.info("ROC plot: %s", folder.path / "roc.png")
     for line in last_lines.lines(cfg, class_names, splits["test"], estimates, said, beside):
         log.info("%s", line)
-    log.info("All numbers: %s", folder.path / reader.METRICS)
     return estimates
 
 
 def _subgroups(
     cfg: Config, folder: Run, test: Predictions, class_names: tuple[str, ...]
 ) -> dict[str, Any]:
-    return by_value.evaluate(
+    found = by_value.evaluate(
         tasks.of(cfg.dataset.task), test.labels, test.logits, subgroups.of_test(cfg, folder),
         class_names=class_names, positive=cfg.dataset.positive_label, patients=test.groups,
     )  # fmt: skip
+    for line in by_value.lines(found):
+        log.info("Subgroup %s", line)
+    return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 USAGE = """
 Join the finished folds of a cross-validation: `beitmed folds FOLDER...`.
 
-  beitmed train experiment=cross_validation dataset=folder dataset.path=my.csv
+  beitmed train experiment=cross_validation dataset.path=my.csv
   beitmed folds outputs
 
 Every image is held out once, and judged by the model of its fold. What is given is the mean
@@ -38,7 +38,7 @@ def _folds(arguments: Sequence[str]) -> int:
     if not found and not incomplete:
         raise UserError(
             "no fold of a cross-validation is here; `beitmed train experiment=cross_validation "
-            "dataset=folder dataset.path=...` trains them."
+            "dataset.path=...` trains them."
         )
     for one in found:
         _tell(one)
@@ -46,15 +46,9 @@ def _folds(arguments: Sequence[str]) -> int:
 
 
 def _tell(one: Joined) -> None:
-    cfg = one.config
-    patients = "" if one.patients is None else f" of {one.patients} patients"
-    print(f"{one.runs[0].path.name.replace('_fold0', '')}: {cfg.data.folds} folds, seed {cfg.seed}")
-    print(f"  {one.images} images{patients}, each held out once")
-    for name, estimate in one.estimates.items():
-        folds = ", ".join("-" if v is None else f"{v:.3f}" for v in one.by_fold[name])
-        limits = f"[{estimate.ci_low:.3f}, {estimate.ci_high:.3f}]" if estimate.interval else ""
-        value = f"{estimate.value:.3f} {limits}" if estimate.value is not None else estimate.reason
-        print(f"  {name:9} {value}   by fold: {folds}")
+    print(one.sentence())
+    for name, values in one.by_fold.items():
+        print(f"  {name:9} by fold: {', '.join('-' if v is None else f'{v:.3f}' for v in values)}")
 
 
 def main() -> None:

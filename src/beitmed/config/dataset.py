@@ -79,6 +79,8 @@ class DatasetConfig(OwnImages):
     task: TaskName
     positive_label: Annotated[Literal[0, 1] | None, Decides.EVALUATION]
     phantom_seed: Seed | None = None
+    #: Of the source, where no file says which images are of one patient or lesion.
+    several_images_per_patient: Annotated[bool, Decides.NOTHING] = False
     recipe: Annotated[Recipes, Decides.NOTHING]  # what it chose is in `train`, `majority_ratio`
 
     def unused(self) -> set[str]:

@@ -25,7 +25,9 @@ class EvaluateConfig(Strict):
 
     n_resamples: Annotated[int, Field(ge=100), Decides.EVALUATION]
     prevalence: Annotated[float | None, Field(gt=0, lt=1), Decides.EVALUATION] = None
-    operating_point: Annotated[str | None, Decides.EVALUATION] = None
+    operating_point: Annotated[
+        str | None, BeforeValidator(lambda x: x if x is None else str(x)), Decides.EVALUATION
+    ] = None
     # Hydra fills a null with a mapping from the command line, but no empty mapping.
     metrics: Annotated[
         dict[str, str], BeforeValidator(lambda found: found or {}), Decides.EVALUATION

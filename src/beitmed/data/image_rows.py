@@ -55,7 +55,11 @@ def rows(cfg: Config, images: Sequence[Image], digests: Sequence[str]) -> Rows:
             entry = _convert(cfg, store, colour, images)
         if entry.path.name == colour and _all_grey(entry.open()):
             entry = _collapse(store, grey, entry)
-    return entry.open()
+        found = entry.open()
+    # An entry is removed by who does not hold it.
+    if entry.path.name == grey and (colours := store.find(colour)) is not None:
+        store.remove(colours.path)
+    return found
 
 
 def problems(cfg: Config, images: Sequence[Image]) -> dict[str, str]:
@@ -110,9 +114,7 @@ def _all_grey(images: Rows) -> bool:
 
 def _collapse(store: Store, key: str, colour: Entry) -> Entry:
     images = colour.open()
-    grey = store.fill(
+    return store.fill(
         key, images.shape[:3], images.dtype, lambda a, b: images[a:b][..., 0], _BLOCK,
         {"title": colour.manifest["title"]}, progress=lambda done: None,
     )  # fmt: skip
-    store.remove(colour.path)
-    return grey

@@ -46,6 +46,11 @@ def decision_curve(
         Line2D([], [], **_ALL),
         Line2D([], [], **_NONE),
     ]
-    names = ["the model", "95 %, pointwise", f"every image called {positive_name}", "none"]
+    names = [
+        "the model",
+        "95 %, pointwise",
+        f"every image called {positive_name}",
+        f"none called {positive_name}",
+    ]
     page.key(0.6, 2.45, handles, [fitted(n, width - 1.2, lines=1, size=7) for n in names])
     return page.figure

@@ -24,6 +24,8 @@ def of(cfg: Config, provenance: Mapping[str, Any]) -> list[str]:
         said.append("data file is not the official one")
     if "official_split_sizes" in provenance:
         said.append("its splits are not of the official sizes")
+    if cfg.dataset.several_images_per_patient:
+        said.append("patients not known: intervals may be too narrow")
     if cfg.reads_backbone and cfg.backbone.random_weights:
         said.append("RANDOM weights, not pre-trained")
     if cfg.data.limit is not None:

@@ -22,7 +22,6 @@ from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks import Task
-from beitmed.tasks.two_classes import margin
 
 FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does not know
 CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
@@ -81,7 +80,8 @@ class FinishedRun:
     @cached_property
     def score(self) -> Floats:
         """Log odds of the positive class, float64 [n], of the test split."""
-        return margin(self.test.logits, self.positive)
+        result: Floats = self.task.log_odds(self.test.logits)[:, self.positive]
+        return result
 
     @cached_property
     def actual(self) -> Bools:

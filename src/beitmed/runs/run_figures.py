@@ -17,7 +17,7 @@ from beitmed.config import Config
 from beitmed.plots.confusion import Confusion, confusion
 from beitmed.plots.decision_curve import decision_curve
 from beitmed.plots.learning_curves import Histories, learning_curves
-from beitmed.plots.page import WIDTH, write, write_both
+from beitmed.plots.page import FULL_WIDTH, WIDTH, write, write_both
 from beitmed.plots.roc import RocCurve, roc
 from beitmed.plots.roc_panels import roc_panels
 from beitmed.plots.roc_points import corners, roc_points
@@ -105,7 +105,9 @@ def _confusion(
     if len(names) > _MOST_CLASSES:
         return
     drawn = partial(confusion, panels, title=title, class_names=names)
-    if len(panels) == 1 and len(names) == 2:
+    if task.several_labels:  # a column of them would be longer than a page
+        write(drawn(width=FULL_WIDTH), folder.path / "confusion")
+    elif len(names) == 2:
         write(drawn(width=WIDTH), folder.path / "confusion")
     else:
         write_both(drawn, folder.path / "confusion")

@@ -126,13 +126,14 @@ def most_correlated(first: float, second: float) -> float:
 def auc_variance(first: float, second: float, positives: float, correlation: float) -> float:
     """Return `Design.image` of AUCs; positives: their share of the images.
 
-    Variances of Hanley and McNeil 1982 (Radiology 143:29) for many images; correlation: between
-    the two AUCs over test sets (Hanley and McNeil 1983, Radiology 148:839).
+    The variance of each is the model of `areas.interval` for many images: that of Hanley and McNeil
+    1982 (Radiology 143:29), positives and negatives alike. correlation: between the two AUCs over
+    test sets (Hanley and McNeil 1983, Radiology 148:839).
     """
-    each = []
-    for a in (first, second):
-        pos, neg = a / (2 - a) - a**2, 2 * a**2 / (1 + a) - a**2
-        each.append(neg / positives + pos / (1 - positives))
+    each = [
+        ((a / (2 - a) + 2 * a**2 / (1 + a)) / 2 - a**2) / (positives * (1 - positives))
+        for a in (first, second)
+    ]
     return each[0] + each[1] - 2 * correlation * math.sqrt(each[0] * each[1])
 
 

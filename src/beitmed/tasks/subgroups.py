@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from beitmed.statistics import areas, clusters
+from beitmed.statistics import clusters
 from beitmed.statistics.clusters import Groups
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
 from beitmed.statistics.proportions import wilson
+from beitmed.tasks import estimates
 from beitmed.tasks.task import Curves, Labels, Task
 
 NOT_GIVEN = "(not given)"
@@ -46,14 +47,32 @@ def evaluate(
     return found
 
 
+def lines(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """What `evaluate` found as it is said on the terminal, a line each value."""
+    said = []
+    for column, values in found.items():
+        for value, one in values.items():
+            n = f"{one['images']} images"
+            n += "" if one["patients"] is None else f" of {one['patients']} patients"
+            numbers = ", ".join(
+                f"{label} {_short(one[name])}"
+                for name, label in (("auc", "AUC"), ("accuracy", "accuracy"))
+            )
+            said.append(f"{column} {value}: {n}, {numbers}")
+    return said
+
+
+def _short(estimate: Mapping[str, Any]) -> str:
+    if estimate["value"] is None:
+        return "undefined"
+    return f"{estimate['value']:.3f} [{estimate['ci_low']:.3f}, {estimate['ci_high']:.3f}]"
+
+
 def _of(curves: Curves, right: Floats, chosen: Bools, groups: Groups) -> dict[str, Any]:
     own = None if groups is None else groups[chosen]
-    patients = None if own is None else len(np.unique(own))
-    if patients == len(right[chosen]):  # each patient has one image, which is then independent
-        own = None
     return {
         "images": int(chosen.sum()),
-        "patients": patients,
+        "patients": estimates.patients(own),
         "auc": _auc(curves.member[chosen], curves.score[chosen], own).as_dict(),
         "accuracy": _accuracy(right[chosen], own).as_dict(),
     }
@@ -64,13 +83,14 @@ def _auc(member: Bools, score: Floats, groups: Groups) -> Estimate:
     if lacking:
         classes = "" if member.shape[1] == 1 else f"for {lacking} of {member.shape[1]} classes "
         return Estimate.undefined(f"{classes}the subgroup has no positive or no negative image")
-    measure, low, high, method = areas.interval(member, score[None], groups)
-    return Estimate(float(measure.values[0]), low, high, len(score), method, None)
+    return estimates.mean_auc(member, score, groups)
 
 
 def _accuracy(right: Floats, groups: Groups) -> Estimate:
     """right [n]: the share of an image's labels that are right."""
-    effective = clusters.effective_size(right[None], groups)
+    own = estimates.clustered(groups)
+    effective = clusters.effective_size(right[None], own)
     low, high = map(float, wilson(right.mean() * effective, effective))
-    method = "Wilson" if groups is None else "Wilson at the effective sample size of patients"
-    return Estimate(float(right.mean()), low, high, right.size, method, None)
+    method = "Wilson" if own is None else "Wilson at the effective sample size of patients"
+    value, patients = float(right.mean()), estimates.patients(groups)
+    return Estimate(value, low, high, right.size, method, None, patients)

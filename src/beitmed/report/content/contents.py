@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
+from beitmed import cross_validation
 from beitmed.errors import UserError
 from beitmed.report.content import (
     attention_maps,
@@ -18,6 +19,7 @@ from beitmed.report.content import (
     conclusions,
     examples,
     figures,
+    folds,
     published,
     run_tables,
     subgroup_tables,
@@ -54,12 +56,13 @@ def build(
     test_sets, notes = group(runs, load) if options.images else group(runs)
     for note in notes:
         log.warning("Note: %s", note)
+    joined, incomplete = cross_validation.join(runs)
     found = [Evidence(test_set, options.question) for test_set in test_sets]
     _demand_reference(found)
     ran: list[str] = []
-    summary: list[str] = []
+    summary = [one.sentence() for one in joined]
     doubts: list[str] = []
-    parts: list[Section] = []
+    parts = [folds.section(joined)] if joined else []
     for evidence in found:
         test_set = evidence.test_set
         log.info("%s: %d of %d runs", test_set.name, len(test_set.runs), len(runs))
@@ -84,7 +87,7 @@ def build(
         first=figures.first(found, folder),
         sections=parts,
         curves=_curves(test_sets),
-        problems=[without_places(line) for line in (*problems, *notes)],
+        problems=[without_places(line) for line in (*problems, *incomplete, *notes)],
         footer=_footer(runs),
     )
 

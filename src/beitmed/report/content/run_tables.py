@@ -106,7 +106,9 @@ def _column(test_set: TestSet, name: str) -> Column:
     metric = test_set.task.metric(name)
     if metric is None:
         return Column(name.replace("_", " "), meaning="from outside the package")
-    return Column(metric.label, meaning=metric.meaning)
+    positive = test_set.first.config.dataset.positive_label
+    title = test_set.task.title(name, test_set.class_names, positive)
+    return Column(title, meaning=metric.meaning)
 
 
 def estimate(values: dict[str, Cell] | None) -> Interval | None:

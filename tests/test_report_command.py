@@ -117,11 +117,23 @@ def test_nothing_to_report(tmp_path: Path, report):
         (["outputs", "to="], "to: found nothing"),
         (["outputs", "to=a", "to=b"], "to: given twice"),
         (["outputs", "--to", "x"], "--to: no such option"),
+        (["outputs", "margin=2"], "margin: found '2'; allowed: a number between 0 and 1"),
+        (["outputs", "margin=small"], "margin: found 'small'"),
+        (["outputs", "images=false", "reference=nobody"], "reference: found 'nobody', which is"),
     ],
 )
 def test_a_wrong_command_line_is_explained(outputs: Path, report, arguments: list[str], said: str):
     code, _, err = report(*arguments)
     assert code == 2 and said in err and "Traceback" not in err
+
+
+def test_a_page_names_no_folder_of_this_machine(outputs: Path, report):
+    (outputs / "unfinished").mkdir()
+    (outputs / "unfinished" / "config.yaml").write_text("")
+    report(str(outputs.absolute()), "images=false", "to=made")
+    for name in ("report.html", "report.md"):
+        text = (outputs.parent / "made" / name).read_text()
+        assert str(outputs.parent) not in text and "unfinished: no finished run" in text
 
 
 def test_a_folder_of_something_else_is_left_alone(outputs: Path, report):

@@ -51,11 +51,10 @@ def forest(
     """
     if not rows:
         raise ValueError("rows: none, but at least one is needed")
-    left, right, pitch, size = (2.1, 1.5, 0.3, 7.0) if width > WIDTH else (1.15, 0.9, 0.3, 6.0)
+    left, right, pitch, size = (2.1, 1.5, 0.3, 7.0) if width > WIDTH else (1.2, 0.85, 0.34, 6.0)
     height = pitch * len(rows)
     handles, names = _key(rows, no_skill)
-    lines = len(names) if width <= WIDTH else 1
-    page = Page(width, height + 0.65 + 0.15 * lines, title)
+    page = Page(width, height + 0.65 + 0.15 * (len(names) if width <= WIDTH else 1), title)
     axes = page.axes(left, 0.03, width - left - right, height)
     axes.set(xlim=_span(rows, no_skill), ylim=(len(rows) - 0.5, -0.5), yticks=[])
     axes.spines["left"].set_visible(False)
@@ -71,7 +70,8 @@ def forest(
         if i % 2:
             axes.axhspan(i - 0.5, i + 0.5, color="0.95", linewidth=0, zorder=0)
         _draw_row(axes, i, row)
-        name = fitted(row.name, left - EDGE - 0.1, lines=2, size=size)
+        lines = 2 if width > WIDTH else 3
+        name = fitted(row.name, left - EDGE - 0.1, lines=lines, size=size)
         page.text(left - 0.1, middle, name, ha="right", va="center", fontsize=size)
         written = fitted(row.written, right - 0.1 - EDGE, lines=2, size=size)
         page.text(width - right + 0.1, middle, written, va="center", fontsize=size)

@@ -44,6 +44,7 @@ def learning_curves(
 ) -> Figure:
     """Draw two plots a variant: losses above, validation metrics below, on shared scales.
 
+    Epochs have a scale for each variant, or a short training would be a dot beside a long one.
     Each seed is a thin line and their mean a thick one, which is drawn only at epochs of which
     every seed has the value, as it would otherwise jump where a seed comes or goes.
     ValueError: no groups, or one without any epoch.
@@ -58,11 +59,11 @@ def learning_curves(
     pitch = above + 2 * high + 0.36
     foot = -(-len(groups) // columns) * pitch
     limits = [_limits(groups, panel) for panel in (0, 1)]
-    epochs = [row["epoch"] for g in groups for rows in g.seeds for row in rows]
     page = Page(width, foot + (0.5 if width > WIDTH else 0.72), title)
     for i, group in enumerate(groups):
         x, y = left + i % columns * (side + gap), i // columns * pitch
         page.text(x, y + above - 0.04, names[i], va="bottom", fontsize=7)
+        epochs = [row["epoch"] for rows in group.seeds for row in rows]
         for panel in (0, 1):
             axes = page.axes(x, y + above + panel * (high + 0.1), side, high)
             _draw(axes, group, panel)

@@ -61,7 +61,7 @@ def comparisons(evidence: Evidence, folder: Path) -> list[Figure]:
         made.append(
             figure(
                 folder / f"roc-{test_set.id}",
-                f"{test_set.name}: ROC curves, each variant's first seed{note}",
+                f"{test_set.heading}: ROC curves, each variant's first seed{note}",
                 f"ROC curves of {len(shown)} variants with pointwise 95 % bands.",
                 roc,
                 curves=[
@@ -76,7 +76,7 @@ def comparisons(evidence: Evidence, folder: Path) -> list[Figure]:
         made.append(
             figure(
                 folder / f"learning-{test_set.id}",
-                f"{test_set.name}: learning curves{note}",
+                f"{test_set.heading}: learning curves{note}",
                 "Loss and validation metrics by epoch; thin lines are single seeds.",
                 learning_curves,
                 groups=[Histories(v.name, [run.history for run in v.runs]) for v in shown],
@@ -103,7 +103,7 @@ def _forest(
     some = f" (the first {_ROWS} of {len(test_set.variants):,} variants)" if left_out else ""
     return figure(
         folder / f"{measure}-{test_set.id}".replace("_", "-"),
-        f"{test_set.name}: {name} on {test_set.images}, with 95 % intervals{some}",
+        f"{test_set.heading}: {name} on {test_set.images}, with 95 % intervals{some}",
         f"{label} with intervals, a row a variant, in the order of the settings.",
         forest,
         rows=rows,
@@ -147,14 +147,14 @@ def first(all_evidence: Sequence[Evidence], folder: Path) -> Figure:
         whole += len(test_set.variants)
         own = rows[: max(_FIRST // len(all_evidence), 3)]
         if len(all_evidence) > 1:
-            shown.append(Row(f"{test_set.name}:", None, None, None, f"n = {test_set.n:,}"))
+            shown.append(Row(f"{test_set.heading}:", None, None, None, f"n = {test_set.n:,}"))
         shown += own
     count = sum(row.value is not None or row.written[:1] != "n" for row in shown)
     label = " and ".join(dict.fromkeys(labels))
     some = f" ({count} of {whole:,} variants)" if count < whole else ""
     return figure(
         folder / "first",
-        f"{label} on the test images, with 95 % intervals{some}",
+        f"{label} on the test images{_of_one(all_evidence)}, with 95 % intervals{some}",
         f"{label} with intervals, a row a variant, in the order of the settings.",
         forest,
         rows=shown,
@@ -164,6 +164,10 @@ def first(all_evidence: Sequence[Evidence], folder: Path) -> Figure:
         if len(all_evidence) > 1
         else [],
     )
+
+
+def _of_one(all_evidence: Sequence[Evidence]) -> str:
+    return f" of {all_evidence[0].test_set.heading}" if len(all_evidence) == 1 else ""
 
 
 def _unbroken(written: str) -> str:
@@ -180,7 +184,7 @@ def single_runs(evidence: Evidence, folder: Path) -> list[Figure]:
     made = [
         figure(
             folder / f"confusion-{test_set.id}",
-            f"{test_set.name}: confusion matrices, each variant's first seed{note}",
+            f"{test_set.heading}: confusion matrices, each variant's first seed{note}",
             "Counts of test images by actual and predicted class.",
             confusion,
             panels=[Confusion(v.name, _confusion(v.first)) for v in shown],
@@ -191,7 +195,7 @@ def single_runs(evidence: Evidence, folder: Path) -> list[Figure]:
         made.append(
             figure(
                 folder / f"reliability-{test_set.id}",
-                f"{test_set.name}: reliability, each variant's first seed{note}",
+                f"{test_set.heading}: reliability, each variant's first seed{note}",
                 "Observed share of the positive class by predicted probability.",
                 reliability,
                 panels=[_reliability(v) for v in shown],

@@ -30,9 +30,14 @@ def short_name(run: FinishedRun) -> str:
     name += f" ({cfg.size})"
     if cfg.balanced:
         name += " balanced" if cfg.balancing.papers else f" balanced by {cfg.balancing.name}"
-    marks = [RANDOM] * (cfg.reads_backbone and cfg.backbone.random_weights)
+    marks = [RANDOM] * is_random(run)
     marks += [SYNTHETIC] * cfg.dataset.synthetic
     return ", ".join([name, *marks])
+
+
+def is_random(run: FinishedRun) -> bool:
+    """Whether a run's backbone was never pre-trained."""
+    return run.config.reads_backbone and run.config.backbone.random_weights
 
 
 def model(cfg: Config) -> str:

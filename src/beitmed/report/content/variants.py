@@ -20,7 +20,7 @@ import numpy as np
 from beitmed import config
 from beitmed.report.content import same_images, variant_names
 from beitmed.report.content.same_images import Load
-from beitmed.report.content.variant_names import SYNTHETIC
+from beitmed.report.content.variant_names import RANDOM, SYNTHETIC
 from beitmed.runs.reader import FinishedRun
 from beitmed.statistics.clusters import Groups
 from beitmed.statistics.level import Bools, Floats
@@ -57,6 +57,15 @@ class TestSet:
     @property
     def first(self) -> FinishedRun:
         return self.variants[0].first
+
+    @property
+    def heading(self) -> str:
+        """The name as a figure's title has it: with what its variants' numbers rest on."""
+        random = sum(variant_names.is_random(v.first) for v in self.variants)
+        if not random:
+            return self.name
+        of = "" if random == len(self.variants) else f" in {random} of {len(self.variants)}"
+        return f"{self.name} ({RANDOM}{of})"
 
     @property
     def task(self) -> Task:

@@ -35,7 +35,7 @@ def brief(evidence: Evidence, measure: str) -> list[str]:
         if own:
             counts.append(f"{sum(p < LEVEL for p in own):,} of {len(own):,} {who}")
     apart = [(pair, p) for pair, p in tested if p < LEVEL]
-    count, which = len(tested), f" planned with {evidence.reference}" if evidence.reference else ""
+    count, which = len(tested), f", planned with {evidence.reference}" if evidence.reference else ""
     holm = f" after Holm{which}" if count > 1 else ""
     if not apart:
         least = _equals(min(p for _, p in tested))
@@ -166,7 +166,7 @@ def of_margin(evidence: Evidence, measure: str) -> list[str]:
 
 
 def _pairs_named(pairs: Sequence[Pair], verdict: str) -> str:
-    if verdict == "cannot be told" or len(pairs) > NAMED:
+    if verdict == "cannot be told" or len(pairs) > 2:
         return ""
     return " (" + "; ".join(f'"{p.first}" against "{p.second}"' for p in pairs) + ")"
 

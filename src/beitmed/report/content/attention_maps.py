@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from beitmed.explain.explanation import Choice
 from beitmed.plots import attention_maps
 from beitmed.plots.page import write_both
 from beitmed.report.content.variants import TestSet
-from beitmed.report.document import Figure, Section
+from beitmed.report.document import Figure, Section, without_places
 from beitmed.runs import reader
 
 _IMAGES = "each:2"  # of each class
@@ -37,7 +36,7 @@ def section(test_set: TestSet, folder: Path, data_root: str | None) -> Section:
         _weights_are_here(reader.read_config(run, changes).backbone)
         explained, _ = explanation.explain(run, Choice(_IMAGES), changes)
     except UserError as e:
-        said = f"There is no attention figure: {str(e).partition(chr(10))[0]}"
+        said = without_places(f"There is no attention figure: {str(e).partition(chr(10))[0]}")
         return Section(f"maps-{test_set.id}", title, paragraphs=[said])
     write_both(partial(attention_maps.overview, explained), stem)
     figure = Figure(
@@ -45,14 +44,9 @@ def section(test_set: TestSet, folder: Path, data_root: str | None) -> Section:
         title=title,
         alternative="Test images, the mean attention over heads, and attention rollout.",
         stem=stem,
-        notes=[explained.caption, f"Every head: `beitmed explain {_from_here(run)}`."],
+        notes=[explained.caption, f"Every head: `beitmed explain {shlex.quote(run.name)}`."],
     )
     return Section(f"maps-{test_set.id}", title, figures=[figure])
-
-
-def _from_here(run: Path) -> str:
-    """The run's folder as a command takes it where the report is made."""
-    return shlex.quote(os.path.relpath(run))
 
 
 def _weights_are_here(backbone: BackboneConfig) -> None:

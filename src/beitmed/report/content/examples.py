@@ -12,7 +12,7 @@ from beitmed.errors import UserError
 from beitmed.plots import pictures
 from beitmed.report.content import figures, overlap
 from beitmed.report.content.variants import TestSet
-from beitmed.report.document import ErrorImage, Section
+from beitmed.report.document import ErrorImage, Section, without_places
 from beitmed.runs.reader import FinishedRun
 
 _ERRORS = 8
@@ -25,7 +25,7 @@ def sections(test_set: TestSet, folder: Path, data_root: str | None) -> list[Sec
     if isinstance(found, str):
         said = (
             "Examples, errors as images, and the check for test images that training had seen "
-            f"need the data file: {found}"
+            f"need the data file: {without_places(found)}"
         )
         return [Section(id=f"images-{test_set.id}", title=title, paragraphs=[said])]
     return [

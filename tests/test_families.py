@@ -16,7 +16,7 @@ from conftest import randomise, resolve
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor
 
-from beitmed import config, data
+from beitmed import config, data, pipeline
 from beitmed.backbones import families, weights
 from beitmed.backbones.families import FAMILIES
 from beitmed.backbones.freezing import FreezableBackbone
@@ -271,7 +271,7 @@ def test_pixels_are_those_of_the_familys_own_image_processor(name, checkpoints):
 def test_features_on_disk_are_those_of_the_live_trunk(name, unfreeze, checkpoints, tmp_path):
     cfg = auto(checkpoints[name], f"unfreeze={unfreeze}", "data.limit=2", "cache.dtype=fp32",
                f"cache.root={tmp_path}")  # fmt: skip
-    cfg = config.with_backbone(cfg, weights.complete(cfg.backbone))
+    cfg = pipeline.complete(cfg)
     assert (cfg.backbone.name, cfg.backbone.family) == (f"{name}_32x{LAYERS}", name)
     loaded = data.load(cfg)
     model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
@@ -302,13 +302,13 @@ def test_another_geometry_or_image_size_than_the_yamls_is_refused(name, checkpoi
     backbone = weights.complete(auto(checkpoints[name]).backbone)
     for key in ("hidden_size", "intermediate_size", "image_size", "num_register_tokens"):
         other = backbone.geometry.model_copy(update={key: 7})
-        with pytest.raises(UserError, match=rf"has {key}=.*but backbone=tiny-.* has 7"):
+        with pytest.raises(UserError, match=rf"has {key}=.*but backbone={name}_.* has 7"):
             weights.load(backbone.model_copy(update={"geometry": other}), ("a", "b"), seed=0)
     folder = Path(shutil.copytree(checkpoints[name], tmp_path / "copy"))
     FAMILIES[name].processor(
         size={"height": 64, "width": 64}, crop_size={"height": 64, "width": 64}
     ).save_pretrained(folder)
-    moved = backbone.model_copy(update={"weights": str(folder)})
+    moved = backbone.model_copy(update={"weights": str(folder), "content": None})
     with pytest.raises(UserError, match=r"gives 64 x 64 px, but .* reads 32 px"):
         weights.load(moved, ("a", "b"), seed=0)
 
@@ -370,7 +370,9 @@ def test_images_of_another_size_than_the_position_embeddings(name, checkpoints, 
     x = torch.randn(2, 3, SIDE, SIDE)
     with torch.no_grad():
         assert torch.equal(network(x)["logits"], loaded(pixel_values=x).logits)
-        names = keys.Keys(config.with_backbone(cfg, backbone), data.load(cfg))
+        names = keys.Keys(
+            config.check(cfg.model_dump() | {"backbone": backbone.model_dump()}), data.load(cfg)
+        )
         assert names.target("val").shape[1:] == network.trunk(x).shape[1:]
 
 
@@ -405,8 +407,8 @@ def test_auto_says_what_it_needs(overrides, said):
 
 def test_a_depth_beyond_the_checkpoints_layers_is_refused(checkpoints):
     cfg = auto(checkpoints["vit"], "unfreeze=5")
-    with pytest.raises(UserError, match=r"unfreeze: found 5, but tiny-vit has 3 layers"):
-        config.with_backbone(cfg, weights.complete(cfg.backbone))
+    with pytest.raises(UserError, match=r"unfreeze: found 5, but vit_\d+x3 has 3 layers"):
+        pipeline.complete(cfg)
 
 
 @pytest.mark.parametrize(

@@ -248,5 +248,5 @@ def test_dicom_lookup_tables(tmp_path):
 def test_dicom_without_pydicom_says_what_to_install(tmp_path, monkeypatch):
     path = dicom(tmp_path / "a.dcm", GREY)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(UserError, match=r"a\.dcm.*pip install 'beitmed\[dicom\]'"):
+    with pytest.raises(UserError, match=r"a\.dcm.*pip install '\.\[dicom\]'"):
         read(path)

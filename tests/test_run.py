@@ -206,7 +206,8 @@ def test_a_folder_that_is_no_run_is_refused_and_left_alone(tmp_path):
 
 def test_an_unfinished_run_does_not_go_on_with_other_data(tmp_path):
     run = run_here(tmp_path, "name=mine")
-    (run / "metrics.json").unlink()
+    for name in ("metrics.json", "predictions.csv"):
+        (run / name).unlink()
     recorded = json.loads((run / "data.json").read_text()) | {"phantom_seed": 9}
     (run / "data.json").write_text(json.dumps(recorded))
     with pytest.raises(UserError, match=r"begun with other data: phantom_seed was 9, now 0"):

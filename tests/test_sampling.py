@@ -130,17 +130,16 @@ def test_a_strategy_without_balancing_is_refused():
     with pytest.raises(UserError, match="balancing: found oversample with balanced=false"):
         resolve("balancing=oversample")
     with pytest.raises(UserError, match="balancing=undersample: found with balanced=false"):
-        config.check_given(resolve("balancing=undersample"), ["balancing=undersample"])
-    config.check_given(resolve("balanced=true"), ["balanced=true", "balancing=undersample"])
+        config.check_read([resolve("balancing=undersample")], ["balancing=undersample"])
+    config.check_read([resolve("balanced=true")], ["balanced=true", "balancing=undersample"])
     with pytest.raises(UserError, match="several labels"):
         resolve("dataset=chest", "balanced=true", "balancing=oversample")
 
 
-def test_the_papers_strategy_leaves_a_runs_name_as_it_was_and_any_other_is_in_it():
-    name = "breast_28_balanced_beit_large_top5_seed42_9691b2d9"  # before there were others
-    assert config.run_name(resolve("dataset=breast", "balanced=true")) == name
+def test_a_strategy_is_part_of_a_balanced_runs_name_and_identity_and_of_no_others():
     other = resolve("dataset=breast", "balanced=true", "balancing=oversample")
     assert config.run_name(other).startswith("breast_28_oversample_beit_large_top5_seed42_")
-    assert config.identity(other)["balancing"]["name"] == "oversample"
-    for old in ("balanced=true", "balanced=false"):
-        assert "balancing" not in config.identity(resolve(old))
+    assert config.identity(other)["balancing.name"] == "oversample"
+    papers = resolve("dataset=breast", "balanced=true")
+    assert config.run_name(papers).startswith("breast_28_balanced_beit_large_top5_seed42_")
+    assert not [k for k in config.identity(resolve()) if k.startswith("balancing")]

@@ -16,7 +16,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
-from beitmed import config, data
+from beitmed import data, pipeline
 from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset, to_rgb
@@ -164,7 +164,7 @@ def test_what_a_folder_does_not_say_is_the_yamls(says, copy_of):
 
 def test_auto_reads_its_name_family_and_geometry(checkpoint):
     found = weights.complete(auto(checkpoint).backbone)
-    assert (found.name, found.family) == ("tiny-timm", "vit")
+    assert (found.name, found.family) == ("vit_48x3", "vit")
     assert found.geometry.model_dump(exclude_none=True) == {
         "hidden_size": 48, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
         "intermediate_size": 96, "image_size": SIDE, "patch_size": 8,
@@ -307,7 +307,7 @@ def test_another_family_or_geometry_than_the_yamls_is_refused(checkpoint):
 def test_features_on_disk_are_those_of_timm(unfreeze, checkpoint, tmp_path):
     cfg = auto(checkpoint, f"unfreeze={unfreeze}", "data.limit=2", "cache.dtype=fp32",
                f"cache.root={tmp_path}")  # fmt: skip
-    cfg = config.with_backbone(cfg, weights.complete(cfg.backbone))
+    cfg = pipeline.complete(cfg)
     loaded = data.load(cfg)
     _, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
     pixels = PixelDataset(loaded.val.images, loaded.val.labels, processor)

@@ -101,10 +101,10 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
             "subgroups": _subgroups(cfg, folder, splits["test"], class_names),
         }
     )
-    for line in last_lines.lines(cfg, class_names, splits["test"], estimates, said, beside):
-        log.info("%s", line)
     log.info("metrics:  %s", folder.path / reader.METRICS)
     log.info("ROC plot: %s", folder.path / "roc.png")
+    for line in last_lines.lines(cfg, class_names, splits["test"], estimates, said, beside):
+        log.info("%s", line)
     return estimates
 
 

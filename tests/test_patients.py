@@ -105,4 +105,6 @@ def test_intervals_cover_with_patients_of_four_images(patients, correlation):
             hits[name] += found[name].ci_low <= true[name] <= found[name].ci_high
     shares = {name: count / tries for name, count in hits.items()}
     print(patients, correlation, shares)
-    assert all(0.91 <= share <= 0.985 for share in shares.values()), shares
+    # Few patients of one class (a sensitivity of 20) are covered in more than 95 %.
+    assert all(0.92 <= share <= 0.99 for share in shares.values()), shares
+    assert shares["accuracy"] <= 0.98, shares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import errno
 import io
@@ -33,6 +34,7 @@ from beitmed.report.document import (
     number,
     plain,
     text,
+    without_places,
 )
 from beitmed.report.render import folder as report_folder
 from beitmed.report.render import latex, markdown, spreadsheet
@@ -213,13 +215,37 @@ def test_long_tables_name_the_csv_that_holds_all(tmp_path):
     rows: list[list[Cell]] = [[f"run{i}", i / 7] for i in range(20_000)]
     content = replace(table(rows, ["run", "x"]), id="all-runs")
     make(tmp_path / "r", Document("t", [], [], [Section("s", "x", (), [content])]))
-    sentence = "The first 200 of 20,000 rows; all are in tables/all-runs.csv."
+    sentence = "The first 200 of 20,000 rows; all are in tables/all-runs.csv.gz."
     for name in ("report.md", "report.html"):
         shown = (tmp_path / "r" / name).read_text(encoding="utf-8")
         assert sentence in shown.replace("\\", "")
         assert "run199" in shown and "run200" not in shown
-    assert len(pd.read_csv(tmp_path / "r" / "tables" / "all-runs.csv")) == 20_000
-    assert (tmp_path / "r" / "tables" / "all-runs.tex").read_text().count(r" \\") == 20_001
+    found = pd.read_csv(tmp_path / "r" / "tables" / "all-runs.csv.gz")
+    assert found["x"].to_numpy() == pytest.approx([i / 7 for i in range(20_000)], rel=1e-4)
+    assert not (tmp_path / "r" / "tables" / "all-runs.tex").exists()
+    content = replace(content, rows=rows[:4000])
+    make(tmp_path / "s", Document("t", [], [], [Section("s", "x", (), [content])]))
+    assert len(pd.read_csv(tmp_path / "s" / "tables" / "all-runs.csv")) == 4000
+    assert (tmp_path / "s" / "tables" / "all-runs.tex").read_text().count(r" \\") == 4001
+
+
+def test_the_page_that_was_mailed_alone_holds_its_tables(tmp_path):
+    rows: list[list[Cell]] = [["run", 1 / 7]]
+    content = replace(table(rows, ["run", "x"]), id="all-runs")
+    make(tmp_path / "r", Document("t", [], [], [Section("s", "x", (), [content])]))
+    html = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    for name in ("all-runs.csv", "all-runs.tex"):
+        inside = re.search(rf'<a download="{name}" href="data:[a-z/-]+;base64,([^"]+)"', html)
+        assert inside is not None
+        assert base64.b64decode(inside[1]) == (tmp_path / "r" / "tables" / name).read_bytes()
+
+
+def test_no_folder_of_this_machine_stands_in_a_text():
+    assert (
+        without_places("/home/me/runs/a b: no run (see /data/x.npz)") == "a b: no run (see x.npz)"
+    )
+    for kept in ("a/b", "https://x.org/a/b", "</script>", "24/7", "1 / 2"):
+        assert without_places(kept) == kept
 
 
 # --- The folder

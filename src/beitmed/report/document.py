@@ -129,11 +129,11 @@ class Document:
     summary: Sequence[str]
     caveats: Sequence[str]
     sections: Sequence[Section]
-    run: Sequence[str] = ()
-    first: Figure | None = None
     curves: Sequence[Curve] = ()
     problems: Sequence[str] = ()  # folders that could not be read, and why
     footer: Sequence[str] = field(default_factory=tuple)
+    run: Sequence[str] = ()
+    first: Figure | None = None
 
     def __post_init__(self) -> None:
         ids = Counter(s.id for s in self.sections)
@@ -219,6 +219,13 @@ def is_empty(cell: Cell) -> bool:
 
 
 ROWS_SHOWN = 200  # of a table, in HTML and Markdown; the CSV and LaTeX files hold all
+#: Rows from which a table's CSV is compressed and rounded, and there is no LaTeX of it.
+LONG = 5_000
+
+
+def csv_name(table: Table) -> str:
+    """The name of the table's CSV file."""
+    return f"{table.id}.csv" + ".gz" * (len(table.rows) > LONG)
 
 
 def rows_left_out(table: Table) -> str | None:
@@ -226,7 +233,7 @@ def rows_left_out(table: Table) -> str | None:
     if len(table.rows) <= ROWS_SHOWN:
         return None
     shown, all_rows = f"{ROWS_SHOWN:,}", f"{len(table.rows):,}"
-    return f"The first {shown} of {all_rows} rows; all are in tables/{table.id}.csv."
+    return f"The first {shown} of {all_rows} rows; all are in tables/{csv_name(table)}."
 
 
 def in_sentence(label: str) -> str:

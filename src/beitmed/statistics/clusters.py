@@ -64,9 +64,10 @@ def proportion_limits(hit: Bools, groups: Groups = None) -> tuple[float, float, 
 
     Wilson's interval at the effective sample size, the one at which independent cases would have
     the variance of a ratio estimator, with the factor for a t quantile of Korn and Graubard 1998,
-    Surv. Methodol. 24:193. Two right and two wrong clusters of average size are added to the
-    variances (as cases are by Agresti and Coull 1998, Am. Stat. 52:119), so that a share of 0 or 1,
-    which says nothing of how alike a patient's cases are, counts its patients and not its cases.
+    Surv. Methodol. 24:193. Two right and two wrong cases are added to the variances (Agresti
+    and Coull 1998, Am. Stat. 52:119), or a right and a wrong cluster of average size if that is
+    larger: so a share of 0 or 1, which says nothing of how alike a patient's cases are, counts its
+    patients and not its cases.
     Without groups it is Wilson's interval itself.
     """
     effective = effective_size(hit[None], groups)
@@ -87,12 +88,13 @@ def effective_size(
     n, code = each.size, codes(groups, each.size)
     clusters = int(code.max()) + 1
     size = n / clusters
-    whole = n + 4 * size
-    middle = float((each.sum() + 2 * size) / whole)
+    added = max(2.0, size)
+    whole = n + 2 * added
+    middle = float((each.sum() + added) / whole)
     squares = float(np.square(sums(each - middle, code)).sum())
     if groups is not None and clusters > 1:
         squares *= clusters / (clusters - 1)
-    squares += 2 * size**2 * (middle**2 + (1 - middle) ** 2)
+    squares += added * size * (middle**2 + (1 - middle) ** 2)
     variance = squares / whole**2
     doubts = doubt + (0 if groups is None else variance**2 / max(clusters - 1, 1))
     variance += extra

@@ -7,7 +7,7 @@ difference first less second, in the order of the names.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -124,18 +124,20 @@ def differences(
     test = own - 2 * gram[first, second]
     test = np.where(test > _ROUNDING * own, test, np.where(np.isnan(test), np.nan, 0))
     variance, df = pair_variances(list(measures.values()), spreads, test, seeds)
-    found = zip(names, value.tolist(), np.sqrt(variance).tolist(), df.tolist(), strict=True)
-    covers = _covers(spreads, first, second)
-    return {
-        pair: _wald(v, se, free, said, method, bound)
-        for (pair, v, se, free), said in zip(found, covers, strict=True)
-    }
+    se = np.sqrt(variance)
+    half = t.isf((1 - LEVEL) / 2, df) * se
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * t.sf(np.abs(value) / se, df)
+    columns = (value, se, df, np.maximum(value - half, -bound), np.minimum(value + half, bound), p)
+    found = zip(names, *(x.tolist() for x in columns), _covers(spreads, first, second), strict=True)
+    return {pair: _wald(*numbers, method=method) for pair, *numbers in found}
 
 
-def _wald(value: float, se: float, df: float, covers: str, method: str, bound: float) -> Difference:
+def _wald(
+    value: float, se: float, df: float, low: float, high: float, p: float, covers: str, *,
+    method: str,
+) -> Difference:  # fmt: skip
     if se > 0:
-        half, p = se * _quantile(df), 2 * float(t.sf(abs(value) / se, df))
-        low, high = max(value - half, -bound), min(value + half, bound)
         return Difference(
             value, low, high, p, covers, covers, method, method, None, centre=value, se=se, df=df
         )
@@ -183,20 +185,50 @@ def accuracy_differences(
     columns = (value, np.maximum(centre - half, -1), np.minimum(centre + half, 1),
                2 * t.sf(np.abs(centre) / se, df), centre, se, df)  # fmt: skip
     rows = zip(names, *(x.tolist() for x in columns), _covers(spreads, first, second), strict=True)
+    exact = _exact(hits, counts, first, second)
     result = {}
-    for (pair, v, low, high, p, c, s, d, said), a, b in zip(rows, first, second, strict=True):
-        common = math.lcm(counts[a], counts[b])
-        each = hits[a] * (common // counts[a]) - hits[b] * (common // counts[b])
-        single = common == 1
+    for (pair, v, low, high, p, c, s, d, said), one in zip(rows, exact, strict=True):
+        single = one.only_first is not None
         method = "Bonett-Price" if single else "Bonett-Price over seeds"
         result[pair] = Difference(
             v, low, high, p, said, said, method, method,
-            None if each.any() else "no test image tells the two apart, so p is 1 untested",
-            int((each > 0).sum()) if single else None,
-            int((each < 0).sum()) if single else None,
-            sign_flip(each), c, s, d,
+            None if one.told else "no test image tells the two apart, so p is 1 untested",
+            one.only_first, one.only_second, one.p, c, s, d,
         )  # fmt: skip
     return result
+
+
+@dataclass(frozen=True)
+class _Exact:
+    """`sign_flip` of a pair; told: whether an image tells the two apart. The counts: see there."""
+
+    p: float
+    told: bool
+    only_first: int | None = None
+    only_second: int | None = None
+
+
+def _exact(
+    hits: NDArray[np.intp], counts: NDArray[np.intp], first: NDArray[np.intp],
+    second: NDArray[np.intp],
+) -> Iterator[_Exact]:  # fmt: skip
+    """Yield the exact test of each pair, from right models by image hits [variants, n] of counts.
+
+    That of single seeds depends on two numbers alone, which many pairs have in common.
+    """
+    right = (hits > 0).astype(np.float64)
+    alone = np.rint(right @ (1 - right).T).astype(np.int64)
+    known: dict[tuple[int, int], _Exact] = {}
+    for a, b in zip(first.tolist(), second.tolist(), strict=True):
+        common = math.lcm(int(counts[a]), int(counts[b]))
+        if common > 1:
+            each = hits[a] * (common // counts[a]) - hits[b] * (common // counts[b])
+            yield _Exact(sign_flip(each), bool(each.any()))
+            continue
+        only = int(alone[a, b]), int(alone[b, a])
+        if only not in known:
+            known[only] = _Exact(sign_flip(np.repeat([1, -1], only)), sum(only) > 0, *only)
+        yield known[only]
 
 
 def _bonett_price(
@@ -234,15 +266,13 @@ def simultaneous(found: Sequence[Difference]) -> list[tuple[float, float] | None
     Bonferroni's, the one simple family of intervals that holds all truths together in 95 %. They
     are a little wider than Holm's p: one may hold 0 where the adjusted p is below 0.05.
     """
-    count = sum(d.p is not None for d in found)
-    result: list[tuple[float, float] | None] = []
-    for d in found:
-        if d.centre is None or d.se is None or d.df is None:
-            result.append(None)
-            continue
-        half = float(t.isf((1 - LEVEL) / 2 / count, d.df)) * d.se
-        result.append((max(d.centre - half, -1.0), min(d.centre + half, 1.0)))
-    return result
+    count = max(sum(d.p is not None for d in found), 1)
+    known = [d for d in found if None not in (d.centre, d.se, d.df)]
+    centre, se, df = np.array([(d.centre, d.se, d.df) for d in known], np.float64).reshape(-1, 3).T
+    half = t.isf((1 - LEVEL) / 2 / count, df) * se
+    low, high = np.maximum(centre - half, -1).tolist(), np.minimum(centre + half, 1).tolist()
+    limits = iter(zip(low, high, strict=True))
+    return [None if None in (d.centre, d.se, d.df) else next(limits) for d in found]
 
 
 def against(found: Mapping[Pair, Difference], reference: str) -> dict[str, Difference]:
@@ -270,10 +300,6 @@ def _turned(d: Difference) -> Difference:
         covers=covers[0], p_covers=covers[1],
         only_first=d.only_second, only_second=d.only_first,
     )  # fmt: skip
-
-
-def _quantile(df: float) -> float:
-    return float(t.isf((1 - LEVEL) / 2, df))
 
 
 def _covers(

@@ -31,11 +31,6 @@ def variants(evidence: Evidence) -> Table:
         for row, variant in zip(rows, test_set.variants, strict=True):
             summary = evidence.summaries[name][variant.name]
             row += [interval(summary), summary.sd, summary.test_se]
-    chance = [no_skill(test_set, name) for name in test_set.task.compared]
-    if any(value is not None for value in chance):
-        constant = [None if v is None else Interval(v) for v in chance]
-        last: list[Cell] = ["(a constant prediction)", None, None]
-        rows.append(last + [x for value in constant for x in (value, None, None)])
     found = [s for of in evidence.summaries.values() for s in of.values()]
     return Table(
         id=f"variants-{test_set.id}",
@@ -47,8 +42,7 @@ def variants(evidence: Evidence) -> Table:
             *_intervals(found),
             *_not_available("interval", [s.reason for s in found if s.mean is not None]),
             *no_accuracy(test_set),
-            "A constant prediction: what the best one without any skill reaches on these images, "
-            "such as always the most frequent class.",
+            *_constant(test_set),
             "The order of rows is that of the settings, not of merit.",
         ],
     )
@@ -93,6 +87,20 @@ def _intervals(found: Sequence[Summary]) -> list[str]:
         f"95 % intervals: {', '.join(methods) or 'none'}. With one seed they cover the choice of "
         "test images only, so they are of that one trained model; with several also that of the "
         "seeds."
+    ]
+
+
+def _constant(test_set: TestSet) -> list[str]:
+    known = [
+        f"{in_sentence(test_set.task.metrics[name].label)} {value:.3f}"
+        for name in test_set.task.compared
+        if (value := no_skill(test_set, name)) is not None
+    ]
+    if not known:
+        return []
+    return [
+        "The best constant prediction, such as always the most frequent class, reaches on these "
+        f"images: {', '.join(known)}."
     ]
 
 

@@ -1,7 +1,7 @@
 """A report's folder: replaced as a whole or not at all, and never if it holds what is not ours.
 
-`report.html`, `report.md`, `tables/<id>.csv` and `.tex`, `errors/*.png`, the figures, and
-`contents.json`, which names every file with its digest.
+`report.html`, `report.md`, `tables/<id>.csv` and `.tex` (a long table's `.csv.gz` alone),
+`errors/*.png`, the figures, and `contents.json`, which names every file with its digest.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from beitmed.errors import UserError, disk_full
 from beitmed.report.document import Document, plain
-from beitmed.report.render import latex, markdown, page, spreadsheet
+from beitmed.report.render import exports, markdown, page
 
 FORMAT = 1  # of contents.json
 CONTENTS = "contents.json"
@@ -60,9 +60,9 @@ def replacing(to: Path) -> Iterator[Path]:
 def write(document: Document, folder: Path) -> None:
     """Write every file of the report but its figures, which lie in `folder` already."""
     (folder / "tables").mkdir(exist_ok=True)
-    for table in document.tables:
-        _text(folder / "tables" / f"{table.id}.csv", spreadsheet.table(table))
-        _text(folder / "tables" / f"{table.id}.tex", latex.table(table))
+    files = {table.id: exports.of(table) for table in document.tables}
+    for export in (one for of_table in files.values() for one in of_table):
+        (folder / "tables" / export.name).write_bytes(export.content)
     errors = {}
     for section in document.sections:
         for i, image in enumerate(section.errors, 1):
@@ -70,7 +70,7 @@ def write(document: Document, folder: Path) -> None:
             (folder / "errors").mkdir(exist_ok=True)
             (folder / name).write_bytes(image.png)
     _text(folder / "report.md", markdown.render(document, folder, errors))
-    _text(folder / "report.html", page.render(document, folder))
+    _text(folder / "report.html", page.render(document, folder, files))
 
 
 def _text(path: Path, content: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from beitmed.report.document import (
+    LONG,
     ROWS_SHOWN,
     Document,
     ErrorImage,
@@ -14,6 +15,7 @@ from beitmed.report.document import (
     Section,
     Table,
     columns_of_numbers,
+    csv_name,
     plain,
     rows_left_out,
     text,
@@ -75,8 +77,8 @@ def _section(section: Section, folder: Path, errors: dict[int, str]) -> Iterator
 
 
 def _table(table: Table) -> Iterator[str]:
-    path = f"tables/{table.id}"
-    yield f"**{escape(table.title)}** ([CSV]({path}.csv), [LaTeX]({path}.tex))"
+    tex = "" if len(table.rows) > LONG else f", [LaTeX](tables/{table.id}.tex)"
+    yield f"**{escape(table.title)}** ([CSV](tables/{csv_name(table)}){tex})"
     heads = [escape(column.label) for column in table.columns]
     marks = ["---:" if numeric else "---" for numeric in columns_of_numbers(table)]
     rows = [

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
@@ -38,12 +38,18 @@ from beitmed.report.document import (
     rows_left_out,
     text,
 )
+from beitmed.report.render import exports
+from beitmed.report.render.exports import Export
 
+#: Bytes of a table's file up to which the page holds it; a page of more could not be mailed.
+_LARGEST_INSIDE = 5_000_000
 _LARGEST_SVG = 500_000  # bytes; a figure of more (some thousand marks) is shown as its PNG
 
 
-def render(document: Document, folder: Path) -> str:
-    """Return the page. The figures are read from `folder`.
+def render(
+    document: Document, folder: Path, files: Mapping[str, Sequence[Export]] | None = None
+) -> str:
+    """Return the page. The figures are read from `folder`; files: of each table, by its id.
 
     Tables show at most 200 rows. Text is shown as it is, but for characters that cannot be shown.
     """
@@ -65,6 +71,9 @@ def render(document: Document, folder: Path) -> str:
         data=_json(curve_data(document.curves)),
         class_rules=class_rules(document.curves),
         table_view=_table_view,
+        exports=lambda table: exports.of(table) if files is None else files[table.id],
+        inside=lambda export: len(export.content) <= _LARGEST_INSIDE,
+        export_source=lambda export: _data_uri(export.content, export.kind),
         figure_source=lambda figure: _figure_source(figure, folder),
         image_source=lambda image: _data_uri(image.png, "image/png"),
         by_run=_by_run,

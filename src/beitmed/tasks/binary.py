@@ -7,7 +7,7 @@ its choice. The prior correction reads the validation set and test scores, never
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks import estimates
 from beitmed.tasks.binary_metrics import METRICS
 from beitmed.tasks.scored import Scored, estimate_all
-from beitmed.tasks.task import UNSTATED, Curves, Labels, Task, Use
+from beitmed.tasks.task import UNSTATED, Curves, Inputs, Labels, Task, Use
 from beitmed.tasks.two_classes import accuracy, auc, binary_labels, margin
 
 
@@ -162,30 +162,19 @@ class Binary(Task):
             "accuracy": accuracy(labels, logits),
         }
 
-    def evaluate(
-        self,
-        *,
-        logits: Mapping[str, Floats],
-        labels: Mapping[str, Labels],
-        groups: Mapping[str, Groups],
-        class_names: Sequence[str],
-        positive: int | None,
-        seed: int,
-        n_resamples: int,
-        use: Use,
-    ) -> dict[str, Estimate]:
-        assert positive is not None
+    def evaluate(self, inputs: Inputs) -> dict[str, Estimate]:
+        assert inputs.positive is not None
         return evaluate(
-            val_logits=logits["val"],
-            val_labels=labels["val"],
-            val_groups=groups["val"],
-            test_logits=logits["test"],
-            test_labels=labels["test"],
-            test_groups=groups["test"],
-            positive=positive,
-            seed=seed,
-            n_resamples=n_resamples,
-            use=use,
+            val_logits=inputs.logits["val"],
+            val_labels=inputs.labels["val"],
+            val_groups=inputs.groups["val"],
+            test_logits=inputs.logits["test"],
+            test_labels=inputs.labels["test"],
+            test_groups=inputs.groups["test"],
+            positive=inputs.positive,
+            seed=inputs.seed,
+            n_resamples=inputs.n_resamples,
+            use=inputs.use,
         )
 
     def no_skill(self, labels: Labels, classes: int, positive: int | None) -> dict[str, float]:

@@ -12,7 +12,7 @@ from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Floats
 from beitmed.tasks import binary, estimates, multiclass, multilabel, ordinal, own_metrics
 from beitmed.tasks.own_metrics import OwnMetric
-from beitmed.tasks.task import UNSTATED, Labels, Task, Use
+from beitmed.tasks.task import UNSTATED, Inputs, Labels, Task, Use
 
 #: Each task under its name. A new one is a module with its object, and a line here.
 TASKS: dict[str, Task] = {
@@ -69,9 +69,8 @@ def evaluate(
         for split in ("val", "test")
     }
     found = task.evaluate(
-        logits=logits, labels=labels, groups=patients, class_names=class_names, positive=positive,
-        seed=seed, n_resamples=n_resamples, use=use,
-    )  # fmt: skip
+        Inputs(logits, labels, patients, class_names, positive, seed, n_resamples, use)
+    )
     for name, value in task.no_skill(labels["test"], len(class_names), positive).items():
         if name in found and found[name].value is not None:
             found[name] = replace(found[name], no_skill=value)

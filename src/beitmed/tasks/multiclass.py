@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from beitmed.statistics import bootstrap, decisions, reliability, shift
-from beitmed.statistics.clusters import Groups
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Floats
 from beitmed.tasks import confusion_tables, estimates, measures
 from beitmed.tasks.metric import Metric
 from beitmed.tasks.several_classes import Cases, accuracy, auc, checked, one_vs_rest
-from beitmed.tasks.task import Curves, Labels, Task, Use
+from beitmed.tasks.task import Curves, Inputs, Labels, Task
 
 
 def _log_loss(s: Cases) -> Floats:
@@ -270,28 +269,17 @@ class Multiclass(Task):
     ) -> dict[str, float | None]:
         return {"auc": auc(labels, logits), "accuracy": accuracy(labels, logits)}
 
-    def evaluate(
-        self,
-        *,
-        logits: Mapping[str, Floats],
-        labels: Mapping[str, Labels],
-        groups: Mapping[str, Groups],
-        class_names: Sequence[str],
-        positive: int | None,
-        seed: int,
-        n_resamples: int,
-        use: Use,
-    ) -> dict[str, Estimate]:
+    def evaluate(self, inputs: Inputs) -> dict[str, Estimate]:
         return evaluate(
-            val_logits=logits["val"],
-            val_labels=labels["val"],
-            val_groups=groups["val"],
-            test_logits=logits["test"],
-            test_labels=labels["test"],
-            test_groups=groups["test"],
-            class_names=class_names,
-            seed=seed,
-            n_resamples=n_resamples,
+            val_logits=inputs.logits["val"],
+            val_labels=inputs.labels["val"],
+            val_groups=inputs.groups["val"],
+            test_logits=inputs.logits["test"],
+            test_labels=inputs.labels["test"],
+            test_groups=inputs.groups["test"],
+            class_names=inputs.class_names,
+            seed=inputs.seed,
+            n_resamples=inputs.n_resamples,
             metrics=self.metrics,
         )
 

@@ -25,7 +25,7 @@ from beitmed.statistics.level import Bools, Floats
 from beitmed.tasks import estimates
 from beitmed.tasks.average_precision import AveragePrecision
 from beitmed.tasks.metric import Metric
-from beitmed.tasks.task import Curves, Labels, Task, Use
+from beitmed.tasks.task import Curves, Inputs, Labels, Task
 
 if TYPE_CHECKING:
     import torch
@@ -249,25 +249,14 @@ class Multilabel(Task):
     ) -> dict[str, float | None]:
         return {"auc": auc(labels, logits), "accuracy": accuracy(labels, logits)}
 
-    def evaluate(
-        self,
-        *,
-        logits: Mapping[str, Floats],
-        labels: Mapping[str, Labels],
-        groups: Mapping[str, Groups],
-        class_names: Sequence[str],
-        positive: int | None,
-        seed: int,
-        n_resamples: int,
-        use: Use,
-    ) -> dict[str, Estimate]:
+    def evaluate(self, inputs: Inputs) -> dict[str, Estimate]:
         return evaluate(
-            test_logits=logits["test"],
-            test_labels=labels["test"],
-            test_groups=groups["test"],
-            class_names=class_names,
-            seed=seed,
-            n_resamples=n_resamples,
+            test_logits=inputs.logits["test"],
+            test_labels=inputs.labels["test"],
+            test_groups=inputs.groups["test"],
+            class_names=inputs.class_names,
+            seed=inputs.seed,
+            n_resamples=inputs.n_resamples,
         )
 
     def no_skill(self, labels: Labels, classes: int, positive: int | None) -> dict[str, float]:

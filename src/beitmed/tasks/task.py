@@ -52,6 +52,24 @@ class Curves:
     caption: str
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What an evaluation reads.
+
+    logits, labels and groups (the patient of each image, where known) have "val" and "test".
+    n_resamples: of each bootstrap. use: what is asked of the model in use.
+    """
+
+    logits: Mapping[str, Floats]
+    labels: Mapping[str, Labels]
+    groups: Mapping[str, Groups]
+    class_names: Sequence[str]
+    positive: int | None
+    seed: int
+    n_resamples: int
+    use: Use
+
+
 class Task(ABC):
     """A task, its attributes as those of one label an image unless a task says otherwise.
 
@@ -153,21 +171,9 @@ class Task(ABC):
         """Return "auc" and "accuracy" (MedMNIST's definitions); None where undefined."""
 
     @abstractmethod
-    def evaluate(
-        self,
-        *,
-        logits: Mapping[str, Floats],
-        labels: Mapping[str, Labels],
-        groups: Mapping[str, Groups],
-        class_names: Sequence[str],
-        positive: int | None,
-        seed: int,
-        n_resamples: int,
-        use: Use,
-    ) -> dict[str, Estimate]:
+    def evaluate(self, inputs: Inputs) -> dict[str, Estimate]:
         """Return every metric on the test set, each with a 95 % interval or a reason.
 
-        logits, labels and groups (the patient of each image, where known) have "val" and "test".
         ValueError: malformed or non-finite input, or an empty test set.
         """
 

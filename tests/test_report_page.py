@@ -220,6 +220,38 @@ def expected(curve: Curve, threshold: float) -> list[float | None]:
 
 
 @pytest.mark.browser
+def test_a_table_is_taken_out_of_the_page_that_was_mailed_alone(open_page, example, tmp_path):
+    alone = tmp_path / "mailed.html"
+    alone.write_bytes(example.read_bytes())
+    view = open_page(alone, java_script_enabled=False)
+    for name in ("results.csv", "results.tex"):
+        with view.expect_download() as download:
+            view.click(f"a[download='{name}']")
+        assert download.value.suggested_filename == name
+        assert (
+            Path(download.value.path()).read_bytes()
+            == (example.parent / "tables" / name).read_bytes()
+        )
+
+
+@pytest.mark.browser
+def test_the_first_screen_answers(open_page, tmp_path):
+    """What was run, what differs, what to distrust, and the figure begin on it."""
+    with report_folder.replacing(tmp_path / "r") as folder:
+        document = report_example.document(folder)
+        [first, *more] = document.sections[0].figures
+        sections = [replace(document.sections[0], figures=more), *document.sections[1:]]
+        document = replace(
+            document, run=["eight runs of two datasets"], first=first, sections=sections
+        )
+        report_folder.write(document, folder)
+    view = open_page(tmp_path / "r" / "report.html", viewport={"width": 1280, "height": 800})
+    for selector in (".run", ".found", ".caveats", "#fig-auc img"):
+        box = view.locator(selector).bounding_box()
+        assert box is not None and box["y"] + min(box["height"], 60) < 800, selector
+
+
+@pytest.mark.browser
 def test_the_numbers_at_every_threshold_are_those_of_scikit_learn(open_page, example):
     view = open_page(example)
     curves = report_example.curves()

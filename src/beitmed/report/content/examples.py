@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from beitmed.report.content.variants import TestSet
 from beitmed.report.document import ErrorImage, Section, without_places
 from beitmed.runs.reader import FinishedRun
 
+log = logging.getLogger(__name__)
 _ERRORS = 8
 
 
@@ -23,6 +25,7 @@ def sections(test_set: TestSet, folder: Path, data_root: str | None) -> list[Sec
     found = load(test_set.first, data_root)
     title = f"{test_set.name}: images"
     if isinstance(found, str):
+        log.warning("Note: no images of %s: %s", test_set.name, found)
         said = (
             "Examples, errors as images, and the check for test images that training had seen "
             f"need the data file: {without_places(found)}"

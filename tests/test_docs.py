@@ -397,6 +397,20 @@ def test_the_interval_that_the_readme_gives_for_the_papers_auc():
     assert (round(auc - half, 2), round(auc + half, 2)) == (low, high)
 
 
+def test_the_page_on_evidence_says_where_the_simulated_auc_intervals_cover_too_much():
+    with (REPOSITORY / "docs" / "results" / "coverage.csv").open(encoding="utf-8") as f:
+        rows = [row for row in csv.DictReader(f) if row["table"] == "auc"]
+    share = [float(row["share"]) for row in rows]
+    over = [row["setting"] for row in rows if float(row["share"]) > 0.97]
+    extreme = [s for s in over if re.search(r"AUC 0\.99|\b4 against|against 4$", s)]
+    said = (
+        f"Coverage is {min(share):.0%} to {max(share):.0%}, and above 97 % in {len(over)} of the "
+        f"{len(rows)} settings, {len(extreme)} of which"
+    )
+    page = " ".join(PAGES["docs/evidence.md"].split())
+    assert re.sub(r"(\d+)% to (\d+)%", r"\1 to \2 %", said) in page
+
+
 def test_the_settings_and_their_values_exist():
     cfg = resolve().model_dump()
     table = PAGES["docs/settings.md"]

@@ -32,8 +32,10 @@ from beitmed.runs import reader
 from beitmed.runs.reader import read_config
 
 EVERY = {
-    "config.yaml", "data.json", "environment.json", "history.csv", "metrics.json", "model.json",
-    "predictions.csv", "roc.csv", "roc.png", "roc.svg", "run.log", "train_indices.csv",
+    "config.yaml", "confusion.png", "confusion.svg", "data.json", "decision.csv", "decision.png",
+    "decision.svg", "environment.json", "history.csv", "metrics.json", "model.json",
+    "predictions.csv", "reliability.csv", "roc.csv", "roc.png", "roc.svg", "run.log",
+    "train_indices.csv",
 }  # fmt: skip
 SMALL = ("dataset=phantom", "data.limit=12", "evaluate.n_resamples=100", "backbone=beit_tiny")
 EPOCHS = {"method.epochs=2", "method.batch_size=8"}

@@ -142,6 +142,11 @@ def test_temperature_of_several_classes_is_the_best_one():
     expected = optimize.minimize_scalar(loss, bounds=(0.1, 20), method="bounded").x
     assert reliability.fit_temperature(logits, labels) == pytest.approx(expected, rel=1e-4)
     assert "misclassified" in reliability.fit_temperature(9 * np.eye(4)[labels], labels)
+    assert "the same for every class" in reliability.fit_temperature(
+        np.full((5, 3), 0.1), labels[:5] % 3
+    )
+    tied = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
+    assert "misclassified" in reliability.fit_temperature(tied, np.array([0, 1]))
 
 
 def test_recalibration_agrees_with_statsmodels():

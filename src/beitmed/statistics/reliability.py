@@ -20,6 +20,7 @@ from beitmed.statistics.level import LEVEL, Bools, Floats, Ints, Z
 
 BINS = 15
 _RIDGE = 1e-6
+_ROUNDING = 1e-12  # of logits, relative
 
 
 @dataclass(frozen=True)
@@ -183,9 +184,13 @@ def fit_temperature(logits: Floats, labels: Ints) -> float | str:
     logits do not speak for the labels on the whole.
     """
     rows = np.arange(len(labels))
-    if not len(labels) or (logits.argmax(axis=1) == labels).all():
+    spread = np.abs(logits - logits.mean(axis=1, keepdims=True)).max(initial=0)
+    if spread <= _ROUNDING * max(1.0, float(np.abs(logits).max(initial=0))):
+        return "the validation logits are the same for every class, so no temperature changes them"
+    # A tie is no error: its likelihood does not fall as the temperature goes to 0.
+    if not (logits[rows, labels] < logits.max(axis=1)).any():
         return "no validation case is misclassified, so the likelihood grows until temperature 0"
-    unit = float(np.abs(logits - logits.mean(axis=1, keepdims=True)).max()) or 1.0
+    unit = float(spread)
     scaled = logits / unit
 
     def slope(inverse: float) -> float:

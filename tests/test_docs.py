@@ -75,6 +75,8 @@ def words_of(command: str) -> tuple[str, list[str]]:
         if script == "scripts/quickstart.sh":
             return "train", rest or ["experiment=quickstart"]
         return script, rest
+    if first == "python" and rest[:2] == ["-m", "beitmed"]:
+        return rest[2], rest[3:]
     if first == "python" and rest[0] == "-m":
         module = rest[1].removeprefix("beitmed.")
         return {"features": "cache"}.get(module, module), rest[2:]

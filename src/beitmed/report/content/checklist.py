@@ -169,8 +169,8 @@ _FILLED: tuple[tuple[str, str, Fill], ...] = (
     ("TRIPOD+AI 20a, 20c, 21", "numbers of images and of each class in each analysis",
      lambda found: _each(found, lambda t: f"{_sizes(t)}; {_classes(t)}")),
     ("TRIPOD+AI 22", "the full model",
-     lambda _: "Where a run was made with save=true its folder holds the weights; config.yaml, "
-     "model.json and the seed say how to make them again."),
+     lambda _: "Each run's folder holds what was trained; config.yaml, model.json and the seed say "
+     "what it stands on and how to make it again."),
     ("TRIPOD+AI 23a-b; CLAIM results", "performance with intervals, in subgroups and clusters",
      _performance),
     ("TRIPOD+AI 24", "results of updating",

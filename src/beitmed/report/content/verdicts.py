@@ -35,8 +35,8 @@ def brief(evidence: Evidence, measure: str) -> list[str]:
         if own:
             counts.append(f"{sum(p < LEVEL for p in own):,} of {len(own):,} {who}")
     apart = [(pair, p) for pair, p in tested if p < LEVEL]
-    count, which = len(tested), f", planned with {evidence.reference}" if evidence.reference else ""
-    holm = f" after Holm{which}" if count > 1 else ""
+    among = f" among those planned with {evidence.reference}" if evidence.reference else ""
+    holm = f" after Holm{among}" if len(tested) > 1 else ""
     if not apart:
         least = _equals(min(p for _, p in tested))
         whom = ", ".join(c.partition(" of ")[2] for c in counts)
@@ -48,7 +48,7 @@ def brief(evidence: Evidence, measure: str) -> list[str]:
     pair, p = max(first or apart, key=lambda found: abs(found[0].difference.value or 0.0))
     example = "The difference" if len(apart) == 1 else "The largest"
     example += " between procedures" if first and len(counts) > 1 else ""
-    rest = "" if len(apart) == count else " The others' order is no finding."
+    rest = "" if len(apart) == len(tested) else " The others' order is no finding."
     return [
         f"pairs that differ beyond noise (p < {LEVEL:g}{holm}): {', '.join(counts)}. {example}: "
         f"{_apart(pair, p)}.{rest}"

@@ -9,7 +9,12 @@ from pydantic import Field, model_validator
 from beitmed import tasks
 from beitmed.config.fields import FunctionPath, Strict, Word
 
-NAMES = ("undersample", "oversample")  # of `sampling.STRATEGIES`; the first is the paper's
+#: Each strategy's function, imported by name; the first is the paper's.
+STRATEGIES = {
+    "undersample": "beitmed.data.sampling.undersample",
+    "oversample": "beitmed.data.sampling.oversample",
+}
+NAMES = tuple(STRATEGIES)
 
 
 class BalancingConfig(Strict):

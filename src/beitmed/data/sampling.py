@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from beitmed import extension
-from beitmed.config.balancing import BalancingConfig
+from beitmed.config.balancing import STRATEGIES, BalancingConfig
 from beitmed.errors import UserError
 
 #: Labels int64 [n] of the train split, options by name and a seed -> indices int64 [m] of the
@@ -52,13 +52,10 @@ def oversample(labels: np.ndarray, options: Mapping[str, Any], seed: int) -> np.
     return np.sort(np.concatenate(kept))
 
 
-STRATEGIES: dict[str, Strategy] = {"undersample": undersample, "oversample": oversample}
-
-
 def strategy(chosen: BalancingConfig) -> Strategy:
     """The function of a strategy's name, or the one from outside the package that it names."""
     if chosen.function is None:
-        return STRATEGIES[chosen.name]
+        return extension.load("balancing.name", STRATEGIES[chosen.name])
     function = extension.load("balancing.function", chosen.function)
 
     def checked(labels: np.ndarray, options: Mapping[str, Any], seed: int) -> np.ndarray:

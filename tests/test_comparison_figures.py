@@ -401,7 +401,7 @@ def test_forests_keep_the_order_given_and_show_every_number():
     assert sorted(names, key=lambda name: -said[name]) == names
     assert "0.900 [0.860, 0.940]" in said and "n/a (no positive case)" in said
     entries = [t.get_text() for t in figure.legends[0].get_texts()]
-    assert entries == ["Mean with 95 % interval", "One seed", "Paper's, its own weights"]
+    assert entries == ["Mean with 95 % interval", "One seed", "The paper's"]
 
 
 def test_forests_mark_zero_where_differences_lie_around_it():

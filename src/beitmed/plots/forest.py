@@ -108,7 +108,7 @@ def _key(rows: Sequence[Row], no_skill: float | None) -> tuple[list[Line2D], lis
         names.append("One seed")
     if any(row.published is not None for row in rows):
         handles.append(Line2D([], [], **_PUBLISHED))
-        names.append("Paper's, its own weights")
+        names.append("The paper's")
     if no_skill is not None:
         handles.append(Line2D([], [], **_NO_SKILL))
         names.append("Constant prediction")

@@ -63,7 +63,7 @@ def test_ties_are_decided_as_the_metrics_decide_them(tmp_path: Path, positive: i
 )
 def test_every_task_is_read(tmp_path: Path, dataset: str, task: str, single: bool):
     run = reader.read(run_folders.make(tmp_path / "x", f"dataset={dataset}", "backbone=beit_tiny"))
-    assert (run.task.name, run.binary, run.single_label) == (task, False, single)
+    assert (run.task.name, run.binary, not run.task.several_labels) == (task, False, single)
     assert run.test.labels.ndim == (1 if single else 2)
 
 

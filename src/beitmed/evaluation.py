@@ -58,10 +58,11 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
     class_names = tuple(data["class_names"])
     logits = {name: split.logits for name, split in splits.items()}
     labels = {name: split.labels for name, split in splits.items()}
+    task = tasks.of(cfg.dataset.task)
     estimates = tasks.evaluate(
-        tasks.of(cfg.dataset.task),
+        task,
         logits=logits,
-        labels={**labels, "train": trained},
+        labels=labels,
         groups={name: split.groups for name, split in splits.items()},
         class_names=class_names,
         positive=cfg.dataset.positive_label,
@@ -75,7 +76,6 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
     run_figures.draw(cfg, folder, class_names, splits["test"], estimates, history, said)
     evaluator_files.write(cfg, folder, splits)
     beside = published.beside(cfg, bool(data.get("official")), estimates)
-    task = tasks.of(cfg.dataset.task)
     model = reader.read_json(folder.path / "model.json")
     folder.finish(
         {

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Sequence
@@ -92,11 +90,8 @@ def _write(audit: Audit, folder: Path) -> None:
 
 
 def _table(findings: list[Finding]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([f.name for f in dataclasses.fields(Finding)])
-    writer.writerows(map(dataclasses.astuple, findings))
-    return text.getvalue()
+    header = [f.name for f in dataclasses.fields(Finding)]
+    return files.csv_text(header, map(dataclasses.astuple, findings))
 
 
 def _audit(arguments: Sequence[str]) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import glob
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -59,12 +58,10 @@ def refuse(cfg: Config, what: str, problems: Mapping[str, str], advice: str) -> 
     lines = [f"  {shown(name)}: {why}" for name, why in list(problems.items())[:_SHOWN]]
     if len(problems) > _SHOWN:
         listed = folder / f"{cfg.dataset.name}_problems.csv"
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([("file", "problem"), *((shown(n), why) for n, why in problems.items())])
+        rows = [(shown(name), why) for name, why in problems.items()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            files.write_atomic(listed, text.getvalue())
+            files.write_atomic(listed, files.csv_text(("file", "problem"), rows))
         except OSError as e:
             raise disk_error(e, folder) or e from e
         lines.append(f"  ... and {len(problems) - _SHOWN:,} more; all are in {listed}")

@@ -6,8 +6,6 @@ What a run has trained is there once `predictions.csv` is, and a run is finished
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import shutil
@@ -87,7 +85,7 @@ class Run:
 
     def write_csv(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Floats are written so that reading them gives the same bits; None is an empty field."""
-        files.write_atomic(self.path / name, _csv_text(header, rows))
+        files.write_atomic(self.path / name, files.csv_text(header, rows))
 
     def agree(self, name: str, values: dict[str, Any], what: str) -> None:
         """Record what a run stands on, or, where it goes on, demand that it is still the same."""
@@ -109,7 +107,7 @@ class Run:
         file = self.path / name
         if not file.exists():
             self.write_csv(name, header, rows)
-        elif file.read_bytes() != _csv_text(header, rows).encode():
+        elif file.read_bytes() != files.csv_text(header, rows).encode():
             raise UserError(
                 f"{file}: this run was begun with other {what}. Restore what chose them, or set "
                 "name=... for a new run, or delete the folder."
@@ -207,14 +205,6 @@ def _claim(run: Run, cfg: Config) -> None:
             f"{run.path}: belongs to a run of another configuration: {'; '.join(differing)}. Set "
             "name=... to something else, or delete the folder."
         )
-
-
-def _csv_text(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 @contextmanager

@@ -68,11 +68,6 @@ class FinishedRun:
         return self.task.has_positive
 
     @property
-    def single_label(self) -> bool:
-        """Whether an image has one label, and argmax is its prediction."""
-        return not self.task.several_labels
-
-    @property
     def positive(self) -> int:
         assert self.config.dataset.positive_label is not None
         return self.config.dataset.positive_label

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from beitmed.errors import UserError
 
@@ -48,3 +51,12 @@ def require_space(path: Path, needed: int) -> None:
             f"layers), but only {free / 1e6:,.0f} MB are free there. Free some space, or set "
             "output_dir=... to a larger disk."
         )
+
+
+def csv_text(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
+    """A table as CSV. Floats give the same bits when they are read; None is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

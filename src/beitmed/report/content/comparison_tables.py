@@ -187,8 +187,6 @@ def _pairs(evidence: Evidence, name: str, found: Sequence[Pair]) -> Table:
                 verdict.verdict, Interval(d.value, verdict.low, verdict.high),
             ]  # fmt: skip
         rows.append(row)
-    tests = sorted({pair.difference.test or "none" for pair in found})
-    lacking = {pair.difference.reason for pair in found if pair.difference.p is None}
     count = f"{len(rows):,} pair{'' if len(rows) == 1 else 's'}"
     last = "exact, for these models as trained: McNemar's test, over several seeds its extension "
     against = "" if evidence.reference is None else f", each with {evidence.reference}"
@@ -211,23 +209,30 @@ def _pairs(evidence: Evidence, name: str, found: Sequence[Pair]) -> Table:
             ]),
         ],
         rows=rows,
-        notes=[
-            f"Test: {' and '.join(tests)}."
-            + (f" {metric.label}: {metric.better} is better." if metric.better == "lower" else ""),
-            *([_TESTED[name]] if name in _TESTED else []),
-            *_not_available("p", lacking),
-            "Conclusions rest on the adjusted p and the intervals together.",
-            *([] if evidence.reference is None else [
-                "Planned comparisons with one reference: adjusted for these alone, which holds "
-                "only if the reference was chosen before the results were seen."
-            ]),
-            *([] if margin is None else [
-                f"Equivalent: the difference lies within {margin:g} to either side; non-inferior: "
-                f"the first is not worse by {margin:g} (two one-sided tests, 5 %, not adjusted "
-                "for their number)."
-            ]),
-        ],
+        notes=_pair_notes(evidence, name, found),
     )  # fmt: skip
+
+
+def _pair_notes(evidence: Evidence, name: str, found: Sequence[Pair]) -> list[str]:
+    metric, margin = evidence.test_set.task.metrics[name], evidence.question.margin
+    tests = sorted({pair.difference.test or "none" for pair in found})
+    lacking = {pair.difference.reason for pair in found if pair.difference.p is None}
+    return [
+        f"Test: {' and '.join(tests)}."
+        + (f" {metric.label}: {metric.better} is better." if metric.better == "lower" else ""),
+        *([_TESTED[name]] if name in _TESTED else []),
+        *_not_available("p", lacking),
+        "Conclusions rest on the adjusted p and the intervals together.",
+        *([] if evidence.reference is None else [
+            "Planned comparisons with one reference: adjusted for these alone, which holds "
+            "only if the reference was chosen before the results were seen."
+        ]),
+        *([] if margin is None else [
+            f"Equivalent: the difference lies within {margin:g} to either side; non-inferior: "
+            f"the first is not worse by {margin:g} (two one-sided tests, 5 %, not adjusted "
+            "for their number)."
+        ]),
+    ]  # fmt: skip
 
 
 def _together(pair: Pair) -> Interval:

@@ -24,6 +24,7 @@ LAYERS = [
     {"runs"},
     {"trunk_cache", "training", "evaluation", "cross_validation"},
     {"methods"},
+    {"trained"},
     {"explain"},
     {"report", "pipeline"},
     {"commands"},

@@ -18,7 +18,7 @@ import yaml
 from conftest import FAST, beitmed, randomise, resolve
 from transformers import BeitConfig, BeitForImageClassification, BeitImageProcessorPil
 
-from beitmed import data, pipeline
+from beitmed import data, evaluation, pipeline
 from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone, load_top
 from beitmed.data.pixels import PixelDataset
@@ -35,6 +35,11 @@ from beitmed.runs import reader
 def run(finished_run: Path, tmp_path: Path) -> Path:
     """A copy of a finished run, to be damaged."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def _evaluate(run: Path) -> None:
+    """Make the files of a run agree again after its predictions were changed."""
+    evaluation.evaluate(run_folder.Run(run), reader.read_evaluated_config(run))
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +193,7 @@ def test_logits_that_are_not_the_runs_are_told(run, caplog):
     *head, first, second = lines[at].split(",")
     lines[at] = ",".join([*head, str(float(first) + 9), second])
     (run / "predictions.csv").write_text("\n".join(lines) + "\n")
+    _evaluate(run)
     explanation.explain(run, Choice(images="0,1"))
     assert "logits of test 1 are up to 9" in caplog.text and "test 0" not in caplog.text
 
@@ -218,6 +224,7 @@ def test_a_run_without_errors_is_told_so(run):
     right = [[s, i, k, *(["1", "0"] if k == "0" else ["0", "1"])] for s, i, k, *_ in rows[1:]]
     with (run / "predictions.csv").open("w", newline="") as f:
         csv.writer(f).writerows([rows[0], *right])
+    _evaluate(run)
     with pytest.raises(UserError, match="the run makes no error in test"):
         explanation.explain(run, Choice(images="errors:2"))
 
@@ -245,7 +252,7 @@ def _other_data(run: Path) -> None:
         (lambda run: (run / "config.yaml").write_text("a: ["), "config.yaml: cannot be read"),
         (lambda run: (run / "config.yaml").write_text("words"), "holds str, not keys"),
         (lambda run: (run / "config.yaml").open("a").write("depth: 3\n"), "depth: no such key"),
-        (lambda run: (run / "top.safetensors").unlink(), "top.safetensors: no such file"),
+        (lambda run: (run / "top.safetensors").unlink(), "top.safetensors: cannot be read (No such"),
         (lambda run: _truncate(run / "top.safetensors"), "top.safetensors: cannot be read"),
         (lambda run: (run / "predictions.csv").write_text("split\n"), "csv: cannot be read"),
         (lambda run: _truncate(run / "predictions.csv"), "predictions.csv: cannot be read"),

@@ -5,7 +5,6 @@ Whatever can be wrong with the choice is said before torch is imported.
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from collections.abc import Sequence
@@ -14,14 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from beitmed import data, tasks
-from beitmed.config import Config
-from beitmed.data import Data
+from beitmed import trained
 from beitmed.errors import UserError
 from beitmed.plots.attention_maps import Explained
-from beitmed.runs import predictions, reader
-from beitmed.runs.folder import Run
-from beitmed.runs.predictions import Predictions
+from beitmed.trained import Trained
 
 log = logging.getLogger(__name__)
 MOST_IMAGES = 48  # of one command
@@ -62,13 +57,6 @@ class Choice:
         return int(self.layer)
 
 
-@dataclass(frozen=True)
-class _Finished:
-    run: Run
-    cfg: Config
-    told: dict[str, Predictions]  # by split
-
-
 def explain(
     folder: Path, choice: Choice | None = None, changes: Sequence[str] = ()
 ) -> tuple[Explained, np.ndarray]:
@@ -78,33 +66,31 @@ def explain(
     run, data or weights are missing or not the run's, or the choice is not in it.
     """
     choice = choice or Choice()
-    found = _finished(folder, changes)
+    found = trained.open_run(folder, changes)
+    _check_method(found)
     if found.cfg.backbone.family != "beit" or found.cfg.adapter != "none":
         raise UserError(
             f"{folder}: a {found.cfg.backbone.family} with adapter={found.cfg.adapter}, but "
             "attention maps are drawn for BEiT without an adapter only."
         )
     layer = choice.number(found.cfg.backbone.known_geometry.num_hidden_layers)
-    if choice.split in found.told:  # before anything is loaded
-        _select(choice, found, found.told[choice.split].labels)
-    loaded = data.load(found.cfg)
-    _check_data(found, loaded)
-    split = loaded.splits[choice.split]
-    indices, chosen = _select(choice, found, split.labels)
-    explained, logits = _read(found, loaded, choice, layer, indices, chosen)
+    if choice.split in found.predictions:  # before anything is loaded
+        _select(choice, found, found.predictions[choice.split].labels)
+    indices, chosen = _select(choice, found, found.data.splits[choice.split].labels)
+    explained, logits = _read(found, choice, layer, indices, chosen)
     _compare(found, choice.split, indices, logits)
     return explained, logits
 
 
 def _read(
-    found: _Finished, loaded: Data, choice: Choice, layer: int, indices: np.ndarray, chosen: str
+    found: Trained, choice: Choice, layer: int, indices: np.ndarray, chosen: str
 ) -> tuple[Explained, np.ndarray]:
     from beitmed.data import pixels  # torch: seconds, so after the checks
     from beitmed.explain import attention
-    from beitmed.methods import backbone
+    from beitmed.methods.backbone import BackboneModel
 
-    cfg, split = found.cfg, loaded.splits[choice.split]
-    model = backbone.load(cfg, found.run.path, loaded.class_names)
+    cfg, split, model = found.cfg, found.data.splits[choice.split], found.model
+    assert isinstance(model, BackboneModel)
     network, processor = model.network, model.processor
     device = next(network.parameters()).device
     dataset = pixels.PixelDataset(split.images, split.labels, processor, indices)
@@ -118,14 +104,14 @@ def _read(
         for name in ("heads", "rollout", "logits")
     )
     explained = Explained(
-        title="; ".join([found.run.path.resolve().name, *_caveats(found.run)]),
+        title="; ".join([found.run.path.resolve().name, *found.run.metrics["caveats"]]),
         split=choice.split,
         chosen=chosen,
         indices=indices,
         images=split.images[indices],
         labels=split.labels[indices],
         predictions=logits.argmax(1),
-        class_names=loaded.class_names,
+        class_names=found.class_names,
         layer=layer,
         layers=cfg.backbone.known_geometry.num_hidden_layers,
         rows=rows,
@@ -137,56 +123,21 @@ def _read(
     return explained, logits
 
 
-def _finished(folder: Path, changes: Sequence[str]) -> _Finished:
-    cfg = reader.read_config(folder, changes)
-    run = Run(folder)
-    if not run.finished:
-        raise UserError(
-            f"{folder}: this run is not finished (it has no metrics.json). Give its training "
-            "command again, which goes on where it was, and then this one."
-        )
+def _check_method(found: Trained) -> None:
+    folder, cfg = found.run.path, found.cfg
     if not cfg.trains_backbone:
         raise UserError(
             f"{folder}: a run with method={cfg.method.name}, which has no attention; give a run "
             "with method=backbone."
         )
-    if tasks.of(cfg.dataset.task).several_labels:
+    if found.task.several_labels:
         raise UserError(
             f"{folder}: an image of {cfg.dataset.name} has several labels, for which attention "
             "maps are not drawn; give a run of a dataset with one label an image."
         )
-    for name in ("top.safetensors", "predictions.csv", "data.json"):
-        if not (folder / name).is_file():
-            raise UserError(
-                f"{folder / name}: no such file, but a finished run has one. Restore it."
-            )
-    file = folder / "predictions.csv"
-    try:
-        told = predictions.read(file)
-    except (OSError, ValueError, csv.Error) as e:
-        raise UserError(f"{file}: cannot be read ({e!r}). Restore it, or train anew.") from e
-    return _Finished(run, cfg, told)
 
 
-def _check_data(found: _Finished, loaded: Data) -> None:
-    recorded = found.run.read_json("data.json") or {}
-    wrong = [
-        f"{key} was {recorded.get(key)!r}, now {value!r}"
-        for key, value in loaded.provenance.items()
-        if recorded.get(key) != value
-    ] or [
-        f"the labels of {name} differ"
-        for name, split in found.told.items()
-        if not np.array_equal(split.labels, loaded.splits[name].labels)
-    ]
-    if wrong:
-        raise UserError(
-            f"{found.run.path}: this run was made from other data: {'; '.join(wrong)}. Give the "
-            "file that it used with data.root=FOLDER."
-        )
-
-
-def _select(choice: Choice, found: _Finished, labels: np.ndarray) -> tuple[np.ndarray, str]:
+def _select(choice: Choice, found: Trained, labels: np.ndarray) -> tuple[np.ndarray, str]:
     """Indices of the chosen images, and how they were chosen."""
     kind, colon, number = choice.images.partition(":")
     if not colon:
@@ -211,14 +162,14 @@ def _select(choice: Choice, found: _Finished, labels: np.ndarray) -> tuple[np.nd
     return indices, how
 
 
-def _errors(choice: Choice, found: _Finished) -> np.ndarray:
+def _errors(choice: Choice, found: Trained) -> np.ndarray:
     """The run's errors, by falling margin of the predicted class over the right one."""
-    if choice.split not in found.told:
+    if choice.split not in found.predictions:
         raise UserError(
             f"images: found {choice.images} with split={choice.split}, of which the run keeps no "
-            f"predictions; allowed: split={' or '.join(found.told)}, or indices, or each:N"
+            f"predictions; allowed: split={' or '.join(found.predictions)}, or indices, or each:N"
         )
-    labels, logits = found.told[choice.split].labels, found.told[choice.split].logits
+    labels, logits = found.predictions[choice.split].labels, found.predictions[choice.split].logits
     margin = logits.max(1) - logits[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(logits.argmax(1) != labels)
     if not wrong.size:
@@ -229,11 +180,11 @@ def _errors(choice: Choice, found: _Finished) -> np.ndarray:
     return wrong[np.argsort(-margin[wrong], kind="stable")]
 
 
-def _compare(found: _Finished, split: str, indices: np.ndarray, logits: np.ndarray) -> None:
+def _compare(found: Trained, split: str, indices: np.ndarray, logits: np.ndarray) -> None:
     """Warn where the network that is explained is not quite the one that the run tested."""
-    if split not in found.told:
+    if split not in found.predictions:
         return
-    told = found.told[split].logits[indices]
+    told = found.predictions[split].logits[indices]
     apart = np.abs(told - logits).max(1)
     shown = (told.argmax(1) != logits.argmax(1)) | (apart > _APART)
     for index, distance in zip(indices[shown], apart[shown], strict=True):
@@ -241,7 +192,3 @@ def _compare(found: _Finished, split: str, indices: np.ndarray, logits: np.ndarr
             "Note: logits of %s %d are up to %.2g away from the run's predictions.csv; the figures "
             "show what the network predicts here, in fp32.", split, index, distance,
         )  # fmt: skip
-
-
-def _caveats(run: Run) -> list[str]:
-    return list((run.read_json("metrics.json") or {}).get("caveats", []))

@@ -72,9 +72,7 @@ def _validate(arguments: Sequence[str]) -> int:
     with run_folder.locked(path):
         folder.check(path, validation.identity(found_run, read))
         try:
-            result = validation.validate(
-                found_run, read, look_for_overlap=given.is_on("overlap")
-            )
+            result = validation.validate(found_run, read, look_for_overlap=given.is_on("overlap"))
             folder.write(result, path)
         except OSError as e:
             raise disk_full(e, path) or e from e
@@ -112,9 +110,7 @@ def _data(run: Config, dataset: str | None, overrides: Sequence[str], to: Path) 
     inherited = {k: getattr(run.data, k) for k in _OF_PLACE if f"data.{k}" not in stated}
     place = found[0].data.model_copy(update=inherited)
     # A list of files that cannot be read, if there is one, goes where the result would.
-    return found[0].model_copy(
-        update={"data": place, "cache": run.cache, "output_dir": str(to)}
-    )
+    return found[0].model_copy(update={"data": place, "cache": run.cache, "output_dir": str(to)})
 
 
 def main() -> None:

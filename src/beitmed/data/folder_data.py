@@ -121,7 +121,7 @@ def _loaded(
         labels={name: labels[chosen] for name, chosen in members.items()},
         files={
             name: tuple((shown(images[i].name), images[i].label, images[i].patient or "")
-                        for i in chosen)
+                        for i in chosen.tolist())
             for name, chosen in members.items()
         },
         class_names=names,

@@ -189,10 +189,12 @@ def _folder(cfg: Config) -> Data:
 
 
 def _limited(cfg: Config, data: Data, limit: int) -> Data:
-    limited = {k: first_of_each(cfg, s, len(data.class_names)) for k, s in data.splits.items()}
+    classes = len(data.class_names)
     return replace(
         data,
-        **limited,
+        train=first_of_each(cfg, data.train, classes),
+        val=first_of_each(cfg, data.val, classes),
+        test=first_of_each(cfg, data.test, classes),
         provenance={**data.provenance, "limit_per_class": limit},
     )
 

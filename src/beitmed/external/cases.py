@@ -185,4 +185,3 @@ def _subgroups(cfg: Config, split: Split) -> dict[str, list[str]]:
     known = {folder_table.shown(i.name): i.subgroups for i in folder_table.read(cfg)}
     rows = [known[file] for file, _, _ in split.files]
     return {column: [row[i] for row in rows] for i, column in enumerate(wanted)}
-

@@ -27,9 +27,7 @@ def draw(of: Validation, folder: Path) -> None:
     """Write roc, reliability, differences and classes into the folder, each at both widths."""
     values = of.values
     part = "all images" if values["split"] == "all" else values["split"]
-    title = "; ".join(
-        [f"{values['run']} on {values['dataset']} ({part})", *values["caveats"]]
-    )
+    title = "; ".join([f"{values['run']} on {values['dataset']} ({part})", *values["caveats"]])
     _roc(of, folder, title)
     if not of.found.task.several_labels:
         _reliability(of, folder, title)

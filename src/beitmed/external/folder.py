@@ -14,16 +14,15 @@ from beitmed.errors import UserError, disk_error
 from beitmed.external import figures, overlap
 from beitmed.external.validation import FORMAT, Validation
 from beitmed.runs import predictions, reader
+from beitmed.runs.external_tests import BETWEEN, FILE
 from beitmed.storage import files, folders
-
-FILE = "external.json"
 
 
 def path_of(run: Path, dataset: str, part: str, parent: Path | None) -> Path:
     """Where the test of a run goes; parent: None for the folder that the run lies in."""
     run = run.resolve()
     ending = "" if part == "all" else f"_{part}"
-    return (parent or run.parent) / f"{run.name}_on_{dataset}{ending}"
+    return (parent or run.parent) / f"{run.name}{BETWEEN}{dataset}{ending}"
 
 
 def check(path: Path, identity: dict[str, Any]) -> None:

@@ -62,9 +62,7 @@ def measure(images: np.ndarray | Rows) -> Floats:
     return found
 
 
-def compare(
-    internal: Floats, external: Floats, groups: tuple[Groups, Groups]
-) -> list[Property]:
+def compare(internal: Floats, external: Floats, groups: tuple[Groups, Groups]) -> list[Property]:
     """Return the comparison of each property; groups: the patients of either, or None."""
     outside = np.repeat([False, True], [len(internal), len(external)])
     together = None
@@ -76,9 +74,12 @@ def compare(
         values = np.concatenate([internal[:, i], external[:, i]])
         area = areas.delong(outside, values)[0]
         low, high, _ = areas.auc_interval(outside, values, together)
-        quartiles = [
-            tuple(map(float, np.quantile(side[:, i], [0.25, 0.5, 0.75])))
-            for side in (internal, external)
-        ]
-        result.append(Property(name, *quartiles, area, low, high))  # type: ignore[arg-type]
+        result.append(
+            Property(name, _quartiles(internal[:, i]), _quartiles(external[:, i]), area, low, high)
+        )
     return result
+
+
+def _quartiles(values: Floats) -> tuple[float, float, float]:
+    low, middle, high = map(float, np.quantile(values, [0.25, 0.5, 0.75]))
+    return low, middle, high

@@ -66,9 +66,7 @@ def evaluate(
     found = [_as_it_is("none", plain, None, groups, **settings)]
     if temperature is not None:
         cooled = problem.losses(cases.logits / temperature)
-        found.append(
-            _as_it_is("temperature from val", cooled, temperature, groups, **settings)
-        )
+        found.append(_as_it_is("temperature from val", cooled, temperature, groups, **settings))
     return [*found, *(_anew(problem, free, plain, groups, **settings) for free in ANEW)]
 
 
@@ -146,7 +144,7 @@ def _as_it_is(
         cells.append({"value": value, "ci_low": low, "ci_high": high, "apparent": None,
                       "interval": None if reason else _PLAIN, "reason": reason})  # fmt: skip
     fitted = None if temperature is None else [temperature]
-    return Recalibrated(kind, *cells, gain=None, temperature=fitted, shift=None)
+    return Recalibrated(kind, cells[0], cells[1], None, fitted, None)
 
 
 def _anew(
@@ -174,4 +172,5 @@ def _anew(
     shifts = [float(x) for x in rule[0].shift] if len(rule) == 1 else [
         float(one.shift[1]) for one in rule
     ]  # fmt: skip
-    return Recalibrated(free, *cells, [one.temperature for one in rule], shifts)
+    log_loss, brier, gain = cells
+    return Recalibrated(free, log_loss, brier, gain, [one.temperature for one in rule], shifts)

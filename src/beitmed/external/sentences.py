@@ -104,6 +104,10 @@ def _overlap(values: Values) -> list[str]:
     if isinstance(found, str):
         return [f"Images that the run was made from: {found}."]
     seen, tested = found["in_train_or_val"], found["in_test"]
+    if not seen and not tested:
+        return [
+            f"None of the external images stands in the run's train, val or test.{_more(found)}"
+        ]
     said = [
         f"{seen:,} of {values['images']:,} external images also stand in the run's train or val "
         f"({found['exact']['train or val']:,} with the same pixels, the rest nearly), {tested:,} "
@@ -123,12 +127,16 @@ def _overlap(values: Values) -> list[str]:
             "Internal and external test share images, so the intervals of the differences, which "
             "take them for different ones, are wider than they need to be."
         )
-    if found["patients_in_train_or_val"]:
-        said.append(
-            f"{found['patients_in_train_or_val']:,} patients of the external images have the name "
-            "of one in train or val."
-        )
-    return said if found["limit"] is None else [*said, f"Search: {found['limit']}."]
+    said[-1] += _more(found)
+    return said
+
+
+def _more(found: Values) -> str:
+    """What is to be said of patients, and of what was not searched."""
+    patients, said = found["patients_in_train_or_val"], ""
+    if patients:
+        said += f" {patients:,} of their patients have the name of one in train or val."
+    return said if found["limit"] is None else f"{said} Search: {found['limit']}."
 
 
 def caveat_line(values: Values) -> Sequence[str]:

@@ -143,7 +143,11 @@ def _own_data(found: Trained) -> Data | str:
 
 
 def _caveats(found: Trained, cases: Cases) -> list[str]:
-    return [*found.run.metrics["caveats"], *(f"external: {said}" for said in cases.caveats)]
+    inside, outside = found.run.metrics["caveats"], cases.caveats
+    said = [f"internal and external: {c}" if c in outside else c for c in inside]
+    said += [f"external: {c}" for c in outside if c not in inside]
+    # RANDOM and SYNTHETIC first.
+    return sorted(said, key=lambda c: not any(word.isupper() for word in c.split()[:4]))
 
 
 def _overlap(found: Trained, external: Predictions, same: Overlap) -> dict[str, Any]:

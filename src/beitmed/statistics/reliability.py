@@ -120,7 +120,7 @@ def _limits(square: float, weight: Floats, gap: Floats, noise: Floats) -> tuple[
 
 
 def recalibration(margins: Floats, y: Bools, groups: Groups = None) -> Recalibration | str:
-    """Return calibration slope, intercept and calibration in the large of log odds [n], or a reason.
+    """Return slope, intercept and calibration in the large of log odds [n], or a reason.
 
     They are of logistic regressions, the last with the slope held at 1 (Cox 1958, Biometrika
     45:562; Van Calster et al. 2019, BMC Med. 17:230). The variance is the sandwich over clusters,

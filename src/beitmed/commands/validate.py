@@ -11,7 +11,7 @@ from beitmed.commands import arguments as parser
 from beitmed.commands import cli, jobs
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.config import Config
-from beitmed.errors import UserError, disk_full
+from beitmed.errors import UserError
 from beitmed.external import cases, classes
 
 log = logging.getLogger("beitmed.validate")
@@ -69,13 +69,10 @@ def _validate(arguments: Sequence[str]) -> int:
     from beitmed.runs import folder as run_folder
 
     path = folder.path_of(run, read.name, read.part, to)
-    with run_folder.locked(path):
-        folder.check(path, validation.identity(found_run, read))
-        try:
-            result = validation.validate(found_run, read, look_for_overlap=given.is_on("overlap"))
-            folder.write(result, path)
-        except OSError as e:
-            raise disk_full(e, path) or e from e
+    identity = validation.identity(found_run, read)
+    with run_folder.locked(path), folder.replacing(path, identity) as new:
+        result = validation.validate(found_run, read, look_for_overlap=given.is_on("overlap"))
+        folder.write(result, new)
     for line in [*sentences.summary(result.values), *sentences.caveat_line(result.values)]:
         log.info("%s", line)
     log.info("written: %s", path)

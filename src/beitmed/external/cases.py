@@ -144,8 +144,8 @@ def _part(
 
 def _as_trained(found: Trained, images: Any) -> tuple[Any, str | None]:
     """The images in the mode that the run was trained on, and what was done to them."""
-    wanted, given = trained_on_colour(found), colour.is_colour(images)
-    if wanted is None or wanted == given:
+    wanted, given = found.form.colour, colour.is_colour(images)
+    if wanted == given:
         return images, None
     if wanted:
         return colour.Converted(images), "grey images, repeated as red, green and blue"
@@ -155,21 +155,6 @@ def _as_trained(found: Trained, images: Any) -> tuple[Any, str | None]:
         said = f"{coloured:,} of {len(images):,} images are really coloured: their luminance"
         log.warning("Note: the run was trained on grey images; %s is used.", said)
     return colour.Converted(images), said
-
-
-def trained_on_colour(found: Trained) -> bool | None:
-    """Whether a run's images have three channels; None where neither data nor folder say so."""
-    own, dataset = found.run.data, found.cfg.dataset
-    if "colour" in own:
-        return bool(own["colour"])
-    if dataset.synthetic:
-        return False
-    if dataset.flag is not None and dataset.classes is None:
-        return medmnist_files.info(dataset.flag)["n_channels"] == 3
-    try:
-        return colour.is_colour(found.data.train.images)
-    except UserError:
-        return None
 
 
 def _subgroups(cfg: Config, split: Split) -> dict[str, list[str]]:

@@ -7,15 +7,16 @@ is written last.
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from beitmed.errors import UserError, disk_error
+from beitmed.errors import UserError
 from beitmed.external import figures, overlap
 from beitmed.external.validation import FORMAT, Validation
 from beitmed.runs import predictions, reader
 from beitmed.runs.external_tests import BETWEEN, FILE
-from beitmed.storage import files, folders
+from beitmed.storage import files, sealed
 
 
 def path_of(run: Path, dataset: str, part: str, parent: Path | None) -> Path:
@@ -25,21 +26,20 @@ def path_of(run: Path, dataset: str, part: str, parent: Path | None) -> Path:
     return (parent or run.parent) / f"{run.name}{BETWEEN}{dataset}{ending}"
 
 
-def check(path: Path, identity: dict[str, Any]) -> None:
-    """Raise UserError where the folder is there and is not the same test, which is replaced."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not (path / FILE).is_file():
-        raise UserError(
-            f"{path}: is not empty and holds no external test ({FILE}). Set output_dir=... or "
-            "dataset.name=... to something else."
-        )
-    differing = [k for k, v in identity.items() if read(path).get(k) != v]
-    if differing:
-        raise UserError(
-            f"{path}: holds another external test ({', '.join(differing)} differ). Give these data "
-            "a name of their own by dataset.name=..., set output_dir=..., or delete the folder."
-        )
+def replacing(path: Path, identity: dict[str, Any]) -> AbstractContextManager[Path]:
+    """An empty folder to fill, which takes the place of `path`; see `sealed.replacing`.
+
+    identity: of the test. Raises UserError where the folder is there and holds anything else.
+    """
+    if (path / FILE).is_file():
+        differing = [k for k, v in identity.items() if read(path).get(k) != v]
+        if differing:
+            raise UserError(
+                f"{path}: holds another external test ({', '.join(differing)} differ). Give these "
+                "data a name of their own by dataset.name=..., set output_dir=..., or delete the "
+                "folder."
+            )
+    return sealed.replacing(path, sealed.Kind("an external test", key="output_dir"))
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -53,19 +53,15 @@ def read(path: Path) -> dict[str, Any]:
     return values
 
 
-def write(of: Validation, path: Path) -> None:
-    """Write all of it; what was there before is replaced at once, at the end."""
-    try:
-        with folders.replacing(path) as new:
-            figures.draw(of, new)
-            files.write_atomic(new / "predictions.csv", files.csv_text(*_table(of)))
-            if of.overlap is not None and of.overlap.rows:
-                text = files.csv_text(overlap.HEADER, of.overlap.rows)
-                files.write_atomic(new / "overlap.csv", text)
-            text = json.dumps(of.values, indent=2, ensure_ascii=False, allow_nan=False)
-            files.write_atomic(new / FILE, text + "\n")
-    except OSError as e:
-        raise disk_error(e, path) or e from e
+def write(of: Validation, new: Path) -> None:
+    """Write all of it into the empty folder `new`."""
+    figures.draw(of, new)
+    files.write_atomic(new / "predictions.csv", files.csv_text(*_table(of)))
+    if of.overlap is not None and of.overlap.rows:
+        text = files.csv_text(overlap.HEADER, of.overlap.rows)
+        files.write_atomic(new / "overlap.csv", text)
+    text = json.dumps(of.values, indent=2, ensure_ascii=False, allow_nan=False)
+    files.write_atomic(new / FILE, text + "\n")
 
 
 def _table(of: Validation) -> tuple[list[str], list[list[Any]]]:

@@ -160,13 +160,8 @@ def _as_trained(found: Trained, images: Any) -> tuple[Any, str | None]:
 def _subgroups(cfg: Config, split: Split) -> dict[str, list[str]]:
     """The columns of `dataset.columns.subgroups`, a value an image, "" where the table has none."""
     wanted = cfg.dataset.columns.subgroups
-    if not wanted:
+    if not wanted or split.files is None:
         return {}
-    if split.files is None:
-        raise UserError(
-            f"dataset.columns.subgroups: found {wanted}, but {cfg.dataset.name} is no table of "
-            "images; leave them out, or give dataset=folder dataset.path=TABLE."
-        )
     known = {folder_table.shown(i.name): i.subgroups for i in folder_table.read(cfg)}
     rows = [known[file] for file, _, _ in split.files]
     return {column: [row[i] for row in rows] for i, column in enumerate(wanted)}

@@ -27,9 +27,7 @@ def summary(values: Values) -> list[str]:
         f"{values['run']} on {values['dataset']} ({_part(values)}): {values['images']:,} "
         f"images{patients}."
     ]
-    for name in task.headlines:
-        if name in values["external"]:
-            said.append(_headline(task.metrics[name].label, name, values))
+    said += [_headline(name, values) for name in task.headlines if name in values["external"]]
     said += _calibration(values)
     said += _recalibration(values)
     said += [*_data_shift(values), *_overlap(values)]
@@ -40,7 +38,16 @@ def _part(values: Values) -> str:
     return "all images" if values["split"] == "all" else f"split {values['split']}"
 
 
-def _headline(label: str, name: str, values: Values) -> str:
+def headline(values: Values) -> str:
+    """The test, and the metric that its task is compared by, in one sentence."""
+    [name, *_] = tasks.of(values["task"]).headlines
+    return f"{values['run']} on {values['dataset']} ({_part(values)}): {_headline(name, values)}"
+
+
+def _headline(name: str, values: Values) -> str:
+    names = list(values["classes"])
+    positive = None if values["positive_class"] is None else names.index(values["positive_class"])
+    label = tasks.of(values["task"]).title(name, names, positive)
     inside, outside = values["internal"].get(name), values["external"][name]
     apart = values["differences"].get(name)
     said = f"{label}: internal {cell(inside)}, external {cell(outside)}"

@@ -117,7 +117,7 @@ def _anew(column: Column, rule: _Rule, seed: int, n_resamples: int) -> Threshold
     if isinstance(cut, str):
         return _without(column, rule.name, ANEW, cut)
     found = optimism.corrected(
-        fit, score, column.y.size, ["share", "share"], groups=column.groups, seed=seed,
+        fit, score, column.y.size, [int(column.y.sum()), int((~column.y).sum())], groups=column.groups, seed=seed,
         n_resamples=n_resamples,
     )  # fmt: skip
     if isinstance(found, str):

@@ -120,7 +120,8 @@ def validate(found: Trained, cases: Cases, *, look_for_overlap: bool) -> Validat
             )
         ],
         "recalibration": [
-            asdict(one) for one in recalibration.evaluate(task, external, temperature, **settings)
+            asdict(one)
+            for one in recalibration.evaluate(task, external, positive, temperature, **settings)
         ],
         "data_shift": asdict(data_shift.evaluate(found, own, cases, cfg.seed)),
         "overlap": same if isinstance(same, str) else _overlap(found, external, same),

@@ -8,7 +8,7 @@ Med. 15:361).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -19,8 +19,10 @@ from beitmed.statistics.clusters import Groups, codes
 from beitmed.statistics.level import LEVEL, Floats, Ints
 
 Rule = TypeVar("Rule")
-Kind = Literal["share", "number"]
+#: What a measure is, for its interval: a share of so many cases, a positive number, or any.
+Scale = int | Literal["positive", "plain"]
 MOST, _FEWEST, _DRAWS = 500, 100, 4_000_000
+_LEAST = 1e-12  # of a positive number
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def corrected(
     fit: Callable[[Ints], Rule | str],
     score: Callable[[Rule, Ints], Floats],
     n: int,
-    kinds: list[Kind],
+    scales: Sequence[Scale],
     *,
     groups: Groups = None,
     seed: int,
@@ -55,12 +57,13 @@ def corrected(
     """Return every measure of the rule that `fit` gives, corrected for its optimism; or a reason.
 
     fit(cases): the rule of these cases, int [m], one of which may repeat; or why there is none.
-    score(rule, cases): its measures there, [k], `kinds` [k] of them: a share lies between 0 and 1.
-    Whole patients are drawn where `groups` [n] names them.
+    score(rule, cases): its measures there, [k]; scales [k] of them. Whole patients are drawn where
+    `groups` [n] names them.
 
     The interval is the basic bootstrap's: the differences of resample and cases stand for those of
-    the cases and all that could be drawn, fit and measure together; of a share, on the scale of log
-    odds. Resamples without a rule are left out; a rule that a quarter of them lacks has none.
+    the cases and all that could be drawn, fit and measure together; of a share on the scale of log
+    odds, with half a case added to either side, of a positive number on that of logarithms.
+    Resamples without a rule are left out; a rule that a quarter of them lacks has none.
     """
     everything = np.arange(n)
     rule = fit(everything)
@@ -79,8 +82,8 @@ def corrected(
         return f"it could be fitted to {len(pairs)} of {wanted} bootstrap resamples only"
     drawn_there, as_they_are = np.moveaxis(np.array(pairs), 1, 0)
     return [
-        _corrected(float(apparent[i]), drawn_there[:, i], as_they_are[:, i], kind, n)
-        for i, kind in enumerate(kinds)
+        _corrected(float(apparent[i]), drawn_there[:, i], as_they_are[:, i], scale)
+        for i, scale in enumerate(scales)
     ]
 
 
@@ -90,16 +93,24 @@ def _members(groups: Groups, n: int) -> list[Ints]:
     return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
 
 
-def _corrected(apparent: float, boot: Floats, whole: Floats, kind: Kind, n: int) -> Corrected:
+def _corrected(apparent: float, boot: Floats, whole: Floats, scale: Scale) -> Corrected:
     value = apparent - float(np.mean(boot - whole))
+    found = np.array([apparent]), boot, whole
+    middle, again, there = (_stretched(x, scale) for x in found)
     tails = [(1 + LEVEL) / 2, (1 - LEVEL) / 2]
-    if kind == "number":
-        low, high = apparent - np.quantile(boot - whole, tails)
-        return Corrected(apparent, value, float(low), float(high))
+    low, high = _back(middle - np.quantile(again - there, tails), scale).tolist()
+    if scale != "plain":
+        value = min(max(value, 0.0), 1.0 if isinstance(scale, int) else np.inf)
+    return Corrected(apparent, value, min(low, value), max(high, value))
 
-    def stretched(share: Floats | float) -> Floats:
-        return np.asarray(logit((np.asarray(share) * n + 0.5) / (n + 1)))
 
-    low, high = expit(stretched(apparent) - np.quantile(stretched(boot) - stretched(whole), tails))
-    value = min(max(value, 0.0), 1.0)
-    return Corrected(apparent, value, min(float(low), value), max(float(high), value))
+def _stretched(values: Floats, scale: Scale) -> Floats:
+    if isinstance(scale, int):
+        return np.asarray(logit((values * scale + 0.5) / (scale + 1)))
+    return values if scale == "plain" else np.log(np.maximum(values, _LEAST))
+
+
+def _back(values: Floats, scale: Scale) -> Floats:
+    if isinstance(scale, int):
+        return np.asarray(expit(values))
+    return values if scale == "plain" else np.exp(values)

@@ -88,7 +88,7 @@ def build(
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
         run=ran,
-        summary=summary,
+        summary=[*summary, *external.headlines(outside)],
         caveats=[*_caveats(runs), *doubts, *external.doubts(outside)],
         first=figures.first(found, folder),
         sections=parts,

@@ -28,6 +28,7 @@ _FIGURES = {
         "reliability",
         "Observed shares by predicted probability, of the internal and the external test.",
     ),
+    "classes": ("class shares", "The share of each class in the internal and the external test."),
 }
 
 
@@ -81,9 +82,7 @@ def section(test_set: TestSet, found: Found, folder: Path) -> Section | None:
     ]
     if not tests:
         return None
-    said = [
-        line for _, test in tests[:_SAID] for line in sentences.summary(test.values)
-    ]  # fmt: skip
+    said = [line for _, test in tests[:_SAID] for line in sentences.summary(test.values)]
     if len(tests) > _SAID:
         said.append(f"The first {_SAID} of {len(tests)} external tests; the tables hold all.")
     made = (_metrics, _calibration, _thresholds, _recalibration, _images, _overlap, _subgroups)
@@ -106,6 +105,15 @@ _INTRODUCTION = (
     "split. The two sets hold different images, so the interval of a difference is made of both "
     "intervals (MOVER; of proportions it is Newcombe's)."
 )
+
+
+def headlines(found: Found) -> list[str]:
+    """A sentence each for the first tests; the sections hold all."""
+    tests = [test for of_run in found.values() for test in of_run]
+    said = [f"external test of {sentences.headline(test.values)}" for test in tests[:_SAID]]
+    if len(tests) > _SAID:
+        said.append(f"{len(tests) - _SAID:,} more external tests stand in the sections.")
+    return said
 
 
 def doubts(found: Found) -> list[str]:
@@ -176,7 +184,8 @@ def _calibration(test_set: TestSet, tests: Tests) -> Table:
     rows: list[Sequence[Cell]] = [
         [
             who, _data(test), one["name"], _cell(one["internal"]["slope"]),
-            _cell(one["external"]["slope"]), _cell(one["external"]["intercept"]),
+            _cell(one["external"]["slope"]), _cell(one["internal"]["intercept"]),
+            _cell(one["external"]["intercept"]),
             _cell(one["internal"]["large"]), _cell(one["external"]["large"]),
         ]
         for who, test in tests
@@ -190,7 +199,8 @@ def _calibration(test_set: TestSet, tests: Tests) -> Table:
             Column("Of", meaning="the class or label whose probability it is"),
             Column("Slope, internal", 2, "1 is calibrated; below 1: too extreme"),
             Column("Slope, external", 2),
-            Column("Intercept, external", 2, "beside that slope; 0 is calibrated"),
+            Column("Intercept, internal", 2, "beside that slope; 0 is calibrated"),
+            Column("Intercept, external", 2),
             Column("In the large, internal", 2, "intercept at slope 1; 0 is calibrated"),
             Column("In the large, external", 2),
         ],

@@ -168,7 +168,7 @@ def _anew(
         fit,
         score,
         n,
-        ["positive", "positive", "plain"],
+        [None] * 3,
         groups=groups,
         seed=seed,
         n_resamples=n_resamples,

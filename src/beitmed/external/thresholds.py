@@ -116,16 +116,16 @@ def _anew(column: Column, rule: _Rule, seed: int, n_resamples: int) -> Threshold
     cut = fit(everything) if column.both else "the external cases lack a class"
     if isinstance(cut, str):
         return _without(column, rule.name, ANEW, cut)
+    sizes = [int(column.y.sum()), int((~column.y).sum())]
     found = optimism.corrected(
-        fit, score, column.y.size, [int(column.y.sum()), int((~column.y).sum())], groups=column.groups, seed=seed,
-        n_resamples=n_resamples,
-    )  # fmt: skip
+        fit, score, column.y.size, sizes, groups=column.groups, seed=seed, n_resamples=n_resamples
+    )
     if isinstance(found, str):
         return _without(column, rule.name, ANEW, found)
     rates = [
         {"value": one.value, "ci_low": one.low, "ci_high": one.high, "apparent": one.apparent,
-         "n": int(n), "interval": METHOD, "reason": None}
-        for one, n in zip(found, (column.y.sum(), (~column.y).sum()), strict=True)
+         "n": n, "interval": METHOD, "reason": None}
+        for one, n in zip(found, sizes, strict=True)
     ]  # fmt: skip
     return Threshold(column.name, rule.name, ANEW, cut, float(expit(cut)), rates[0], rates[1])
 

@@ -10,19 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.stats import t
 
 from beitmed.statistics.clusters import Groups, codes
 from beitmed.statistics.level import LEVEL, Floats, Ints
+from beitmed.statistics.proportions import wilson
 
 Rule = TypeVar("Rule")
-#: What a measure is, for its interval: a share of so many cases, a positive number, or any.
-Scale = int | Literal["positive", "plain"]
 MOST, _FEWEST, _DRAWS = 500, 100, 4_000_000
-_LEAST = 1e-12  # of a positive number
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ def corrected(
     fit: Callable[[Ints], Rule | str],
     score: Callable[[Rule, Ints], Floats],
     n: int,
-    scales: Sequence[Scale],
+    shares_of: Sequence[int | None],
     *,
     groups: Groups = None,
     seed: int,
@@ -57,13 +55,15 @@ def corrected(
     """Return every measure of the rule that `fit` gives, corrected for its optimism; or a reason.
 
     fit(cases): the rule of these cases, int [m], one of which may repeat; or why there is none.
-    score(rule, cases): its measures there, [k]; scales [k] of them. Whole patients are drawn where
-    `groups` [n] names them.
+    score(rule, cases): its measures there, [k]; shares_of [k]: of how many cases each is a share,
+    None of one that is no share. Whole patients are drawn where `groups` [n] names them.
 
-    The interval is the basic bootstrap's: the differences of resample and cases stand for those of
-    the cases and all that could be drawn, fit and measure together; of a share on the scale of log
-    odds, with half a case added to either side, of a positive number on that of logarithms.
-    Resamples without a rule are left out; a rule that a quarter of them lacks has none.
+    The spread of these differences, fit and measure together, is that of what was found about what
+    this rule reaches on new cases: of a share Wilson's interval at the number of cases that would
+    have it, of other measures a t interval. Simulated at 42 against 114 cases and at 390 against
+    234, thresholds of 95 % sensitivity or specificity are covered in 89 to 97 %, the log loss after
+    a recalibration by 150 cases in 95 %. Resamples without a rule are left out; one that a quarter
+    of them lacks has no corrected value.
     """
     everything = np.arange(n)
     rule = fit(everything)
@@ -81,9 +81,10 @@ def corrected(
     if len(pairs) * 4 < wanted * 3:
         return f"it could be fitted to {len(pairs)} of {wanted} bootstrap resamples only"
     drawn_there, as_they_are = np.moveaxis(np.array(pairs), 1, 0)
+    gaps = drawn_there - as_they_are
     return [
-        _corrected(float(apparent[i]), drawn_there[:, i], as_they_are[:, i], scale)
-        for i, scale in enumerate(scales)
+        _corrected(gaps[:, i], float(apparent[i]), cases, len(members))
+        for i, cases in enumerate(shares_of)
     ]
 
 
@@ -93,24 +94,14 @@ def _members(groups: Groups, n: int) -> list[Ints]:
     return np.split(order, np.flatnonzero(np.diff(code[order])) + 1)
 
 
-def _corrected(apparent: float, boot: Floats, whole: Floats, scale: Scale) -> Corrected:
-    value = apparent - float(np.mean(boot - whole))
-    found = np.array([apparent]), boot, whole
-    middle, again, there = (_stretched(x, scale) for x in found)
-    tails = [(1 + LEVEL) / 2, (1 - LEVEL) / 2]
-    low, high = _back(middle - np.quantile(again - there, tails), scale).tolist()
-    if scale != "plain":
-        value = min(max(value, 0.0), 1.0 if isinstance(scale, int) else np.inf)
-    return Corrected(apparent, value, min(low, value), max(high, value))
-
-
-def _stretched(values: Floats, scale: Scale) -> Floats:
-    if isinstance(scale, int):
-        return np.asarray(logit((values * scale + 0.5) / (scale + 1)))
-    return values if scale == "plain" else np.log(np.maximum(values, _LEAST))
-
-
-def _back(values: Floats, scale: Scale) -> Floats:
-    if isinstance(scale, int):
-        return np.asarray(expit(values))
-    return values if scale == "plain" else np.exp(values)
+def _corrected(gaps: Floats, apparent: float, cases: int | None, units: int) -> Corrected:
+    value, variance = apparent - float(gaps.mean()), float(gaps.var(ddof=1))
+    if cases is None:
+        half = float(t.isf((1 - LEVEL) / 2, max(units - 1, 1))) * variance**0.5
+        return Corrected(apparent, value, value - half, value + half)
+    value = min(max(value, 0.0), 1.0)
+    # Two right and two wrong cases, so that no share is thought to be known for certain.
+    middle = (value * cases + 2) / (cases + 4)
+    effective = min(cases, middle * (1 - middle) / max(variance, 1e-12))
+    low, high = wilson(value * effective, effective)
+    return Corrected(apparent, value, float(low), float(high))

@@ -20,7 +20,7 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 from beitmed import data, pipeline, trained
 from beitmed.config import Config
 from beitmed.errors import UserError
-from beitmed.external import cases, classes, sentences, validation
+from beitmed.external import cases, classes, figures, sentences, validation
 from beitmed.runs import reader
 from beitmed.trained import Trained
 
@@ -112,7 +112,7 @@ def test_the_report_shows_it_beside_the_internal_results(tested, tmp_path):
     done = beitmed(str(tested.parent), *options, cwd=tmp_path, module="report")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "report.md").read_text()
-    assert "external testing" in page and "elsewhere, test" in page
+    assert "external testing | 1 test: elsewhere, test (30 images)." in page
     assert "external test of run on elsewhere (split test): AUC: internal" in page
     with next((tmp_path / "report/tables").glob("external-metrics-*.csv")).open() as f:
         assert "AUC" in f.read()
@@ -125,7 +125,8 @@ def test_the_report_shows_it_beside_the_internal_results(tested, tmp_path):
     done = beitmed("runs", *options, cwd=tmp_path, module="report")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "report" / "report.md").read_text()
-    assert "external testing" not in page and "of other predictions than run has now" in page
+    assert "elsewhere, test" not in page and "of other predictions than run has now" in page
+    assert "None: all test images are of the source of the training images" in page
 
 
 def test_torch_is_not_needed_to_refuse(tested, tmp_path):
@@ -383,34 +384,55 @@ def test_every_method_is_validated(method, tmp_path):
     assert kind.get(method, "pooled output of beit_tiny") in features["features"]
 
 
-@pytest.mark.parametrize(("name", "flag"), [("blood", "bloodmnist"), ("chest", "chestmnist")])
-def test_several_classes_and_several_labels(name, flag, tmp_path):
-    np.savez(tmp_path / f"{flag}.npz", **medmnist_arrays(flag, 28, n=60))
-    (tmp_path / "other").mkdir()
-    np.savez(tmp_path / "other" / f"{flag}.npz", **medmnist_arrays(flag, 28, seed=7, n=60))
+def own_file(folder: Path, flag: str, classes: int, seed: int) -> None:
+    """A file of MedMNIST's form with some of its classes, under the flag "own"."""
+    arrays = medmnist_arrays(flag, 28, seed=seed, n=40)
+    for split in ("train", "val", "test"):
+        labels = arrays[f"{split}_labels"]
+        several = labels.shape[1] > 1
+        arrays[f"{split}_labels"] = labels[:, :classes] if several else labels % classes
+    folder.mkdir()
+    np.savez(folder / "own.npz", **arrays)
+
+
+@pytest.mark.parametrize(
+    ("flag", "task"), [("bloodmnist", "multiclass"), ("chestmnist", "multilabel")]
+)
+def test_several_classes_and_several_labels(flag, task, tmp_path):
+    own_file(tmp_path / "here", flag, 3, 0)
+    own_file(tmp_path / "there", flag, 4 if task == "multilabel" else 3, 7)
+    own = (f"dataset={flag.removesuffix('mnist')}", "dataset.flag=own", *SMALL)
     run = pipeline.run(
-        resolve(f"dataset={name}", "method=pixels_logistic", f"data.root={tmp_path}", *SMALL,
-                f"output_dir={tmp_path}/runs")
+        resolve(*own, "+dataset.classes=[a,b,c]", "method=pixels_logistic", "method.C=[0.001]",
+                f"data.root={tmp_path}/here", f"output_dir={tmp_path}/runs")
     )  # fmt: skip
     found = trained.open_run(run)
-    other = cfg_of(found, f"dataset={name}", f"data.root={tmp_path}/other", *SMALL[1:])
+    names = "[b,a,c,z]" if task == "multilabel" else "[b,a,c]"
+    other = cfg_of(found, *own[:2], f"+dataset.classes={names}", f"data.root={tmp_path}/there")
     read = cases.read(found, other, {}, "test")
-    values = validation.validate(found, read, look_for_overlap=False).values
-    task, k = found.task, len(found.class_names)
-    logits = found.model.logits(read.split.images)
+    assert read.left_out == (("z",) if task == "multilabel" else ())
+    with np.load(tmp_path / "there" / "own.npz") as npz:
+        labels = npz["test_labels"]
+    expected = labels[:, [1, 0, 2]] if task == "multilabel" else np.array([1, 0, 2])[labels[:, 0]]
+    np.testing.assert_array_equal(read.split.labels, expected)
+    result = validation.validate(found, read, look_for_overlap=False)
+    values = result.values
     assert values["external"]["auc"]["value"] == pytest.approx(
-        task.score(logits, read.split.labels, None)["auc"], abs=1e-12
+        found.task.score(result.external.logits, expected, None)["auc"], abs=1e-12
     )
     assert values["differences"]["auc"]["ci_low"] < values["differences"]["auc"]["ci_high"]
-    part = task.part_name("auc", 0)
-    assert values["differences"][part]["value"] is not None
-    assert [one["name"] for one in values["calibration"]] == list(found.class_names)
-    rows = values["thresholds"]
-    assert len(rows) == (0 if name == "blood" else 7 * k)
+    assert values["differences"][found.task.part_name("auc", 0)]["value"] is not None
+    assert [one["name"] for one in values["calibration"]] == ["a", "b", "c"]
+    assert len(values["thresholds"]) == (0 if task == "multiclass" else 7 * 3)
     kinds = {one["kind"]: one for one in values["recalibration"]}
-    gain = kinds["both"]["gain"]
-    assert gain["apparent"] > gain["value"] and len(kinds["both"]["shift"]) == k
-    assert kinds["both"]["log_loss"]["apparent"] < kinds["both"]["log_loss"]["value"]
+    both = kinds["both"]
+    assert both["gain"]["apparent"] > both["gain"]["value"] and len(both["shift"]) == 3
+    assert both["log_loss"]["apparent"] < both["log_loss"]["value"]
+    assert values["labels_left_out"] == list(read.left_out)
+    (tmp_path / "figures").mkdir()
+    figures.draw(result, tmp_path / "figures")
+    assert (tmp_path / "figures" / "reliability.png").is_file() == (task == "multiclass")
+    assert sentences.summary(values)
     with pytest.raises(UserError, match="the run has no class 'nothing'"):
         cases.read(found, other, {"nothing": ("x",)}, None)
 

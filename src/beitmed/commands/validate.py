@@ -23,8 +23,9 @@ Test a finished run on other data (external testing): `beitmed validate RUN data
   beitmed validate outputs/my-run dataset=folder dataset.path=DIR 'classes={normal: healthy}'
 
 {keys}
-  dataset.*, data.*     the new data, as for `beitmed train`; where nothing is said of data.root,
-                        data.download, data.mirror and data.allow_unofficial, the run's own values
+  dataset.*, data.*     the new data, as for `beitmed train`, and --config-dir; where nothing is
+                        said of data.root, data.download, data.mirror and data.allow_unofficial,
+                        the run's own values
   run.*                 where the run's own data and weights are, if they were moved, and how it
                         computes: run.data.root, run.dataset.path, run.backbone.weights, run.device
 
@@ -49,7 +50,8 @@ _OF_PLACE = ("root", "download", "mirror", "allow_unofficial")
 
 
 def _validate(arguments: Sequence[str]) -> int:
-    given = parser.parse(arguments, KEYS, others=True)
+    options, rest = jobs.options(arguments)
+    given = parser.parse(rest, KEYS, others=True)
     if len(given.folders) != 1:
         found = ", ".join(map(str, given.folders)) or "none"
         raise UserError(
@@ -62,7 +64,8 @@ def _validate(arguments: Sequence[str]) -> int:
     stated = classes.parse(given.values["classes"])
     parent = given.values["output_dir"]
     to = run.resolve().parent if parent is None else Path(parent).expanduser()
-    cfg = _data(found_run.cfg, given.values["dataset"], of_data, to)
+    where = [] if options.config_dir is None else [f"--config-dir={options.config_dir}"]
+    cfg = _data(found_run.cfg, given.values["dataset"], [*where, *of_data], to)
     read = cases.read(found_run, cfg, stated, given.values["split"])
     # matplotlib: a second, after the checks
     from beitmed.external import folder, sentences, validation
@@ -82,8 +85,8 @@ def _validate(arguments: Sequence[str]) -> int:
 def _sorted(others: Sequence[str]) -> tuple[list[str], list[str]]:
     """What is said of the run, and what of the data."""
     of_run = [o.removeprefix("run.") for o in others if o.startswith("run.")]
-    of_data = [o for o in others if o.startswith(("dataset.", "data."))]
-    wrong = [o for o in others if not o.startswith(("run.", "dataset.", "data."))]
+    of_data = [o for o in others if o.lstrip("+~").startswith(("dataset.", "data."))]
+    wrong = [o for o in others if o not in of_data and not o.startswith("run.")]
     if wrong:
         raise UserError(
             f"{wrong[0]}: cannot be set here. Allowed: {', '.join(f'{k}=...' for k in KEYS)}, "

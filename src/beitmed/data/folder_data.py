@@ -39,11 +39,12 @@ class Loaded:
     provenance: dict[str, Any]
 
 
-def complete(cfg: Config) -> Config:
+def complete(cfg: Config, *, tell_positive: bool = True) -> Config:
     """The configuration with its task, classes, positive class and content filled in.
 
-    Raises UserError for a path, table, label or file that cannot be used, and for content that is
-    not the recorded one.
+    tell_positive: whether to say which class is the positive one where nobody did. Raises
+    UserError for a path, table, label or file that cannot be used, and for content that is not the
+    recorded one.
     """
     shipped = {p.stem for p in (config.conf_dir() / "dataset").glob("*.yaml")} - {"folder"}
     if cfg.dataset.name in shipped:
@@ -69,7 +70,8 @@ def complete(cfg: Config) -> Config:
     values = cfg.model_dump()
     completed = config.check({**values, "dataset": {**values["dataset"], **changes}})
     if (
-        task.has_positive
+        tell_positive
+        and task.has_positive
         and cfg.dataset.positive_class is None
         and cfg.dataset.positive_label is None
     ):

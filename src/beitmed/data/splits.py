@@ -113,13 +113,16 @@ def load_all(cfg: Config) -> tuple[Split, tuple[str, ...], dict[str, Any]]:
     return split, own.class_names, own.provenance
 
 
-def complete(cfg: Config) -> Config:
-    """The configuration with what only the data can say: task and classes of one's own images."""
+def complete(cfg: Config, *, tell_positive: bool = True) -> Config:
+    """The configuration with what only the data can say: task and classes of one's own images.
+
+    tell_positive: as of `folder_data.complete`.
+    """
     if not cfg.dataset.own:
         return cfg
     from beitmed.data import folder_data
 
-    return folder_data.complete(cfg)
+    return folder_data.complete(cfg, tell_positive=tell_positive)
 
 
 def check_unchanged(cfg: Config, recorded: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def read(
     the classes or the images are not such as the run was trained on, and for images that it was
     trained on or chosen by.
     """
-    cfg = data.complete(cfg)
+    cfg = data.complete(cfg, tell_positive=False)  # it is the run's
     _check_task(found, cfg)
     if (names := _names(cfg)) is not None:  # before the images are read
         _match(found, cfg, names, stated)

@@ -84,7 +84,7 @@ def build(
         if options.attention:
             parts.append(attention_maps.section(test_set, folder, options.data_root))
         parts.append(_single_runs(evidence, folder))
-    parts.append(checklist.section(found))
+    parts.append(checklist.section(found, external.claimed(outside)))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
         run=ran,

@@ -116,6 +116,17 @@ def headlines(found: Found) -> list[str]:
     return said
 
 
+def claimed(found: Found) -> str:
+    """What a checklist's item on external testing is answered with."""
+    tests = [test for of_run in found.values() for test in of_run]
+    if not tests:
+        return "None: all test images are of the source of the training images (internal testing)."
+    data = ", ".join(
+        dict.fromkeys(f"{_data(test)} ({test.values['images']:,} images)" for test in tests)
+    )
+    return f"{len(tests):,} {'test' if len(tests) == 1 else 'tests'}: {data}."
+
+
 def doubts(found: Found) -> list[str]:
     """External tests that are none: with images that the run was made from."""
     said = []

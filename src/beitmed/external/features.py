@@ -12,7 +12,7 @@ from beitmed.audit import near_duplicates
 from beitmed.storage.rows import Rows
 from beitmed.trained import Trained
 
-MOST = 500  # images of a set; more would say the same
+MOST = 250  # images of a set: a pass through a large network each; more would say the same
 Read = Callable[[np.ndarray | Rows], np.ndarray]
 
 

@@ -28,10 +28,8 @@ def summary(values: Values) -> list[str]:
         f"images{patients}."
     ]
     said += [_headline(name, values) for name in task.headlines if name in values["external"]]
-    said += _calibration(values)
-    said += _recalibration(values)
-    said += [*_data_shift(values), *_overlap(values)]
-    return said
+    said += [*_calibration(values), *_thresholds(values), *_recalibration(values)]
+    return [*said, *_data_shift(values), *_overlap(values)]
 
 
 def _part(values: Values) -> str:
@@ -70,6 +68,29 @@ def _calibration(values: Values) -> list[str]:
     ]
 
 
+def _thresholds(values: Values) -> list[str]:
+    """Of two classes, the run's operating point, or else its threshold of highest accuracy."""
+    rows = [one for one in values["thresholds"] if one["rule"] != "probability 0.5"]
+    if values["positive_class"] is None or not rows:
+        return []
+    last = rows[-1]["rule"]
+    rule = last if last.startswith("operating point") else "highest accuracy"
+    carried, anew = (one for one in rows if one["rule"] == rule)
+    said = f"Threshold ({rule}): {_rates(carried)} as {carried['source'].removeprefix('of ')} set "
+    return [
+        f"{said}it; {_rates(anew)} as these images would, corrected for having been chosen on them."
+    ]
+
+
+def _rates(found: Values) -> str:
+    if found["threshold"] is None:
+        return f"none ({found['sensitivity']['reason']})"
+    return (
+        f"at probability {found['probability']:.3f} sensitivity {cell(found['sensitivity'])}, "
+        f"specificity {cell(found['specificity'])}"
+    )
+
+
 def _recalibration(values: Values) -> list[str]:
     found = {one["kind"]: one for one in values["recalibration"]}
     plain, both = found["none"]["log_loss"], found["both"]["log_loss"]
@@ -84,14 +105,22 @@ def _recalibration(values: Values) -> list[str]:
 def _data_shift(values: Values) -> list[str]:
     found = values["data_shift"]
     shares = found["classes"]
+    test = shares["test"] + (", every image counted by itself" if values["patients"] else "")
     said = [
         "Class shares, internal against external: "
         + ", ".join(
             f"{a['name']} {a['share']:.1%} and {b['share']:.1%}"
             for a, b in zip(shares["internal"][:5], shares["external"][:5], strict=True)
         )
-        + f" ({shares['test']}, p {_p(shares['p'])})."
+        + f" ({test}, p {_p(shares['p'])})."
     ]
+    if not isinstance(found["images"], str):
+        properties = ", ".join(
+            f"{one['name']} {one['higher']:.2f} [{one['ci_low']:.2f}, {one['ci_high']:.2f}]"
+            for one in found["images"]
+            if one["name"] in ("brightness", "contrast", "sharpness")
+        )
+        said.append(f"Probability that an external image has more than a test image: {properties}.")
     if not isinstance(features := found["features"], str):
         apart, yardstick = features["external_test"], features["val_test"]
         said.append(

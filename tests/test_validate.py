@@ -17,11 +17,14 @@ from PIL import Image
 from sklearn.metrics import log_loss, roc_auc_score
 from statsmodels.stats.proportion import confint_proportions_2indep
 
-from beitmed import data, pipeline, trained
+from beitmed import config, data, pipeline, tasks, trained
 from beitmed.config import Config
 from beitmed.errors import UserError
-from beitmed.external import cases, classes, figures, sentences, validation
+from beitmed.external import cases, classes, figures, overlap, sentences, thresholds, validation
+from beitmed.external.columns import Column
+from beitmed.report.content import external
 from beitmed.runs import reader
+from beitmed.statistics import decisions
 from beitmed.trained import Trained
 
 OTHER = ("dataset=phantom", "dataset.phantom_seed=9", "data.limit=15", "split=test",
@@ -58,8 +61,7 @@ def test_its_folder_is_a_neighbour_and_says_all(tested, finished_run):
     y = np.array([int(row["label"]) for row in rows])
     logits = np.array([[float(row[f"logit_{i}"]) for i in (0, 1)] for row in rows])
     score = logits[:, 1] - logits[:, 0]
-    external = found["external"]
-    assert external["auc"]["value"] == pytest.approx(roc_auc_score(y, score), abs=1e-12)
+    assert found["external"]["auc"]["value"] == pytest.approx(roc_auc_score(y, score), abs=1e-12)
     k, n = int((logits.argmax(1) == y).sum()), len(y)
     inside = run.metrics["test"]["accuracy"]
     limits = confint_proportions_2indep(
@@ -87,8 +89,7 @@ def test_thresholds_are_carried_over_and_chosen_anew(tested, finished_run):
     ):
         stated = run.metrics["test"][metric]["value"]
         assert carried[rule]["threshold"] == pytest.approx(stated, abs=1e-9)
-    external = values_of(tested)["external"]
-    rates = external["sensitivity_at_val_sensitivity_95"]
+    rates = values_of(tested)["external"]["sensitivity_at_val_sensitivity_95"]
     assert carried["sensitivity of 95 %"]["sensitivity"] == rates
     anew = found[names.index(("sensitivity of 95 %", "chosen"))]
     assert anew["sensitivity"]["apparent"] >= 0.95
@@ -127,6 +128,40 @@ def test_the_report_shows_it_beside_the_internal_results(tested, tmp_path):
     page = (tmp_path / "report" / "report.md").read_text()
     assert "elsewhere, test" not in page and "of other predictions than run has now" in page
     assert "None: all test images are of the source of the training images" in page
+
+
+def test_a_test_that_lies_elsewhere_is_found_where_its_folder_is_given(tested, tmp_path):
+    shutil.copytree(tested.parent / "run", tmp_path / "runs" / "run")
+    shutil.copytree(tested, tmp_path / "tests" / tested.name)
+    runs, problems = reader.find([tmp_path / "runs", tmp_path / "tests"])
+    assert (len(runs), problems) == (1, [])
+    assert external.find(runs, [tmp_path / "runs"]) == ({}, [])
+    for given in (tmp_path / "tests", tmp_path / "tests" / tested.name):
+        found, problems = external.find(runs, [given])
+        assert problems == [] and len(found[runs[0].path]) == 1
+    file = tmp_path / "tests" / tested.name / "external.json"
+    file.write_text(file.read_text().replace('"format": 1', '"format": 0'))
+    found, [problem] = external.find(runs, [tmp_path / "tests"])
+    assert found == {} and "format 0, but this version reads 1" in problem
+
+
+def test_an_external_test_that_is_none_is_a_doubt(tested, finished_run):
+    values = values_of(tested) | {"overlap": {"in_train_or_val": 3}}
+    found = {finished_run: [external.ExternalTest(tested, values)]}
+    [said] = external.doubts(found)
+    assert said.startswith("3 of 30 images of the external test elsewhere, test were in the train")
+
+
+def test_a_dataset_from_a_folder_of_ones_own(tested, tmp_path):
+    (tmp_path / "conf" / "dataset").mkdir(parents=True)
+    shipped = (config.conf_dir() / "dataset" / "phantom.yaml").read_text()
+    (tmp_path / "conf" / "dataset" / "mine.yaml").write_text(shipped)
+    options = ("--config-dir", str(tmp_path / "conf"), "dataset=mine", "split=half")
+    done = beitmed(str(tested.parent / "run"), *options, cwd=tmp_path, module="validate")
+    assert done.returncode == 2 and "split: found 'half'" in done.stderr
+    options = (*options[:3], "classes={up: x}")
+    done = beitmed(str(tested.parent / "run"), *options, cwd=tmp_path, module="validate")
+    assert done.returncode == 2 and "Those of phantom:" in done.stderr, done.stderr
 
 
 def test_torch_is_not_needed_to_refuse(tested, tmp_path):
@@ -303,12 +338,12 @@ def test_own_images_in_colour_with_patients_subgroups_and_some_of_the_runs_own(
     values = validation.validate(phantom_run, found, look_for_overlap=True).values
     assert values["patients"] == 17 and values["external"]["auc"]["groups"] == 17
     assert {k: v["images"] for k, v in values["subgroups"]["sex"].items()} == {"f": 17, "m": 17}
-    overlap = values["overlap"]
-    assert overlap["exact"] == {"train or val": 3, "test": 0}
-    assert overlap["in_train_or_val"] == 4 and overlap["patients_in_train_or_val"] is None
+    same = values["overlap"]
+    assert same["exact"] == {"train or val": 3, "test": 0}
+    assert same["in_train_or_val"] == 4 and same["patients_in_train_or_val"] is None
     kept = slice(0, len(labels) - 4)
     logits = phantom_run.model.logits(found.split.images)
-    rest = overlap["metrics"]["in neither"]
+    rest = same["metrics"]["in neither"]
     score = logits[kept, 1] - logits[kept, 0]
     assert rest["auc"]["value"] == pytest.approx(roc_auc_score(labels[kept], score), abs=1e-12)
     said = " ".join(sentences.summary(values))
@@ -318,6 +353,36 @@ def test_own_images_in_colour_with_patients_subgroups_and_some_of_the_runs_own(
     assert shift["features"]["features"] == "pixels at 28 px"
     assert {one["name"] for one in shift["images"]} >= {"brightness", "sharpness"}
     assert [s["n"] for s in shift["classes"]["external"]] == np.bincount(labels).tolist()
+
+
+def test_the_runs_operating_point_is_carried_over():
+    columns = [
+        Column(1, "lesion", score, np.arange(40) % 2 == 0, None)
+        for score in np.random.default_rng(0).normal(size=(2, 40)) + 1.5 * (np.arange(40) % 2 == 0)
+    ]
+    use = tasks.Use(operating_point=("specificity", 0.8))
+    rows = thresholds.evaluate(
+        *[[c] for c in columns], use, exclusive=True, seed=0, n_resamples=100
+    )
+    carried, anew = rows[-2:]
+    assert carried.rule == anew.rule == "operating point, specificity of 80 %"
+    expected = decisions.threshold_at("specificity", 0.8, columns[0].score, columns[0].y)
+    assert carried.threshold == expected
+    hit = columns[1].score >= expected
+    assert carried.sensitivity["value"] == hit[columns[1].y].mean()
+    assert anew.specificity["apparent"] >= 0.8
+
+
+def test_shared_patients_are_counted():
+    def split(*patients):
+        files = tuple((f"{p}.png", "a", p) for p in patients)
+        return data.Split(np.zeros((len(files), 28, 28), np.uint8), np.zeros(len(files)), files)
+
+    before = (split("1", "2", "2"), split("3"))
+    assert overlap._patients(before, split("2", "3", "4", "4")) == 2
+    assert overlap._patients(before, split("9")) == 0
+    unknown = data.Split(np.zeros((1, 28, 28), np.uint8), np.zeros(1))
+    assert overlap._patients(before, unknown) is overlap._patients((unknown,), before[0]) is None
 
 
 def test_its_own_dataset_means_its_test_split_and_the_same_logits(phantom_run, caplog):

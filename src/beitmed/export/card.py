@@ -60,8 +60,9 @@ def text(run: FinishedRun, to: str, pixels: str, checked: Sequence[str]) -> str:
     used = [
         Section(
             "pixels", "How to use it",
-            [f"A picture becomes RGB of 8 bits, grey repeated three times; then {pixels}, as "
-             "preprocessor_config.json says.", _made_for(run, to)],
+            [card.preparation(),
+             f"Then it becomes RGB, grey repeated three times, {pixels}: preprocessor_config.json "
+             "says so.", _made_for(run, to)],
         )
     ]  # fmt: skip
     blocks = [

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BaseImageProcessor, pipeline
 from transformers import logging as of_transformers
+from transformers import pipeline
 
 from beitmed.data.pixels import to_rgb
 from beitmed.export.portable import Portable
@@ -28,7 +28,7 @@ def write(portable: Portable, folder: Path) -> None:
         files.share(file)
 
 
-def write_processor(processor: BaseImageProcessor, folder: Path) -> None:
+def write_processor(processor: Any, folder: Path) -> None:
     """The image processor, so that every loader takes Pillow for it, as the run did.
 
     Under its family's name transformers prefers torchvision, where that is installed, which rounds

@@ -164,10 +164,10 @@ def _pixels(processor: Any) -> str:
             if size.get("shortest_edge")
             else f"to {size['height']} x {size['width']}"
         )
-        steps.append(f"it is resized {shape} px ({_FILTERS.get(processor.resample, 'bilinear')})")
+        steps.append(f"resized {shape} px ({_FILTERS.get(processor.resample, 'bilinear')})")
     if processor.do_center_crop:
         crop = processor.crop_size
-        steps.append(f"its central {crop['height']} x {crop['width']} px are taken")
+        steps.append(f"cut to its central {crop['height']} x {crop['width']} px")
     steps.append("scaled to 0 to 1")
     if processor.do_normalize:
         mean, std = ([round(x, 3) for x in v] for v in (processor.image_mean, processor.image_std))

@@ -98,23 +98,19 @@ def _in_transformers(network: Any, trained: Trained) -> ResNetForImageClassifica
     """torchvision's network as transformers has it; at 28 px there is no such one."""
     names = trained.class_names
     bottleneck = hasattr(network.layer1[0], "conv3")
-    config = ResNetConfig(
-        hidden_sizes=[stage[-1].bn3.num_features if bottleneck else stage[-1].bn2.num_features
-                      for stage in _stages(network)],
-        depths=[len(stage) for stage in _stages(network)],
-        layer_type="bottleneck" if bottleneck else "basic",
-        num_labels=len(names),
-        id2label=dict(enumerate(names)),
-        label2id={name: i for i, name in enumerate(names)},
-        problem_type=trained.task.problem_type,
-    )  # fmt: skip
-    made = ResNetForImageClassification(config).eval()
+    last = "bn3" if bottleneck else "bn2"
+    stages = [network.layer1, network.layer2, network.layer3, network.layer4]
+    settings: dict[str, Any] = {
+        "hidden_sizes": [getattr(stage[-1], last).num_features for stage in stages],
+        "depths": [len(stage) for stage in stages],
+        "layer_type": "bottleneck" if bottleneck else "basic",
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+        "problem_type": trained.task.problem_type,
+    }
+    made = ResNetForImageClassification(ResNetConfig(**settings)).eval()
     made.load_state_dict({_renamed(k): v for k, v in network.state_dict().items()})
     return made
-
-
-def _stages(network: Any) -> tuple[Any, ...]:
-    return network.layer1, network.layer2, network.layer3, network.layer4
 
 
 def _renamed(name: str) -> str:

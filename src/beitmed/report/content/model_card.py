@@ -7,17 +7,14 @@ only its author can add.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from beitmed import config
 from beitmed.data import medmnist_files
-from beitmed.report.content import run_tables, variant_names, variants
+from beitmed.report.content import model_card_evidence, variant_names, variants
 from beitmed.report.content.checklist import AUTHOR
-from beitmed.report.content.comparison_tables import no_accuracy, positive_class
 from beitmed.report.content.variants import TestSet
-from beitmed.report.document import Cell, Column, Section, Table, in_sentence, without_places
+from beitmed.report.document import Column, Section, Table, without_places
 from beitmed.runs.reader import FinishedRun
 
 MEDMNIST = (
@@ -85,13 +82,32 @@ class Card:
         """What it is, what for, and what not to expect."""
         return [_what(self), _use(self), _limits(self)]
 
+    def preparation(self) -> str:
+        """What has to be done to a picture before the image processor gets it."""
+        cfg = self.run.config
+        how = "the way that the dataset's own were made"
+        if cfg.dataset.own:
+            fits = {
+                "pad": "padded to a square",
+                "crop": "cropped to a square",
+                "squash": "squashed",
+            }
+            how = f"{fits[cfg.dataset.fit]}, by Pillow's bicubic filter"
+            if cfg.dataset.intensity == "minmax":
+                how += ", after each was stretched from its darkest to its brightest value"
+        return (
+            f"First bring a picture to {cfg.size} x {cfg.size} px of 8 bits, as the training "
+            f"images were: {how}. The image processor alone would pass on details finer than any "
+            "that the model was trained on."
+        )
+
     def evidence(self, checked: Sequence[str]) -> list[Section]:
         """Data, results, calibration, training, and what was checked of the export itself."""
         return [
-            _data(self),
-            _results(self),
-            *_fitted(self),
-            _training(self),
+            model_card_evidence.data(self.run),
+            model_card_evidence.results(self.run, self.test_set),
+            model_card_evidence.fitted(self.run),
+            model_card_evidence.training(self.run),
             Section("check", "What was checked when it was exported", checked),
         ]
 
@@ -126,7 +142,7 @@ def _what(card: Card) -> Section:
             f"{what}, trained on {card.data_name} at {cfg.size} px with beitmed "
             f"{run.environment['beitmed']}.",
             f"{how}: {trained:,} of {total:,} parameters.",
-            f"Run {run.path.name}, seed {run.seed}, "
+            f"Run {run.metrics['run']}, seed {run.seed}, "
             f"{cfg.train.epochs if cfg.trains_backbone else len(run.history)} epochs.",
         ],
         [
@@ -173,164 +189,16 @@ def _limits(card: Card) -> Section:
     ]
     if run.test.groups is None:
         said.append("Patients are not known: if one has several images, intervals are too narrow.")
-    poor = [in_sentence(run.task.title(name, run.data["class_names"], _positive(run)))
+    poor = [run.task.title(name, run.data["class_names"], cfg.dataset.positive_label)
             for name in run.metrics.get("without_skill", ())]  # fmt: skip
     if poor:
         said.append(f"Not shown to beat a constant prediction on: {', '.join(poor)}.")
     said.append(
-        f"Images reach it as {cfg.size} x {cfg.size} px of 8 bits, "
-        + _shape(cfg)
-        + "; what is finer than that it has never seen."
+        f"Trained on images of {cfg.size} x {cfg.size} px of 8 bits: what is finer than that it "
+        "has never seen."
     )
     said.append("It answers for every picture, also for one of something else: it cannot abstain.")
     return Section("limits", "Limits", said)
-
-
-def _shape(cfg: config.Config) -> str:
-    if not cfg.dataset.own:
-        return "as the dataset has them"
-    how = {"pad": "padded to a square", "crop": "cropped to a square", "squash": "squashed"}
-    scale = " and stretched from the darkest to the brightest value" if (
-        cfg.dataset.intensity == "minmax") else ""  # fmt: skip
-    return f"{how[cfg.dataset.fit]}{scale}, before they are resized; do the same to new ones"
-
-
-def _positive(run: FinishedRun) -> int | None:
-    return run.config.dataset.positive_label
-
-
-def _data(card: Card) -> Section:
-    run, cfg, data = card.run, card.run.config, card.run.data
-    said = []
-    if cfg.dataset.flag is not None and cfg.dataset.classes is None:
-        known = medmnist_files.info(cfg.dataset.flag)
-        said.append(known["description"])
-        said.append(f"Licence of these images, by the medmnist package: {known['license']}.")
-    if cfg.dataset.synthetic:
-        said.append("SYNTHETIC pictures that a program drew, of no patient.")
-    how = data.get("splits")
-    said.append("The splits are the dataset's own." if how is None else f"The splits were {how}.")
-    patients = data.get("patients")
-    said.append(
-        "Which images are of one patient is not known."
-        if patients is None
-        else f"The images are of {patients:,} patients."
-    )
-    if "md5" in data:
-        official = "the official file" if data["official"] else "NOT the official file"
-        said.append(f"Read from {data['source']}, MD5 {data['md5']}: {official}.")
-    if cfg.balanced:
-        said.append(f"The training images were balanced by {cfg.balancing.name}.")
-    by_class, images = data["images_by_class"], data["images"]
-    splits = list(by_class)
-    rows: list[Sequence[Cell]] = [
-        [name, *(by_class[s][i] for s in splits), data["trained_on_by_class"][i]]
-        for i, name in enumerate(data["class_names"])
-    ]
-    rows.append(["all images", *(images[s] for s in splits), run.metrics["n"]["train"]])
-    table = Table(
-        "data", "Images by class",
-        [Column(run.task.unit.capitalize()), *(Column(s, 0) for s in splits),
-         Column("trained on", 0)],
-        rows,
-    )  # fmt: skip
-    return Section("data", "Data", said, [table])
-
-
-def _results(card: Card) -> Section:
-    run, test_set = card.run, card.test_set
-    task = run.task
-    names = [n for n, m in task.metrics.items() if m.rule == "argmax" and n in run.metrics["test"]]
-    notes = [*positive_class(test_set), *no_accuracy(test_set),
-             "The likelier class is called."
-             if not task.several_labels else "A label is called above a probability of 0.5.",
-             "Without skill: what the best constant prediction reaches on the same images."]  # fmt: skip
-    tables = [
-        _metrics("results", "Metrics on the test split, with 95 % intervals", run, names, notes)
-    ]
-    if task.parts:
-        tables.append(run_tables.by_part(test_set))
-    return Section("results", "Test results", [f"On {test_set.images}."], tables)
-
-
-def _metrics(
-    name: str, title: str, run: FinishedRun, metrics: Sequence[str], notes: Sequence[str]
-) -> Table:
-    found: Mapping[str, Any] = run.metrics["test"]
-    return Table(
-        name,
-        title,
-        [Column("Metric"), Column("Value"), Column("n", 0), Column("Interval"),
-         Column("Without skill"), Column("What it is")],
-        [
-            [
-                run.task.title(m, run.data["class_names"], _positive(run)),
-                run_tables.estimate(found[m]),
-                found[m]["n"],
-                found[m]["interval"] or found[m]["reason"],
-                found[m].get("no_skill"),
-                run.task.metrics[m].meaning,
-            ]
-            for m in metrics
-        ],
-        notes,
-    )  # fmt: skip
-
-
-def _fitted(card: Card) -> list[Section]:
-    run = card.run
-    stated = {
-        n: found
-        for n, m in run.task.metrics.items()
-        if m.rule != "argmax" and (found := run.metrics["test"].get(n)) is not None
-        and found["value"] is not None
-    }  # fmt: skip
-    said = [
-        "The probabilities of this model are those of its run, "
-        + ("a sigmoid" if run.task.several_labels else "the softmax")
-        + " of the logits, and are not calibrated."
-    ]
-    if "temperature" in stated:
-        t = stated["temperature"]["value"]
-        said.append(
-            f"A temperature of {t:.4f} was fitted on the validation split. To use it, divide the "
-            "logits by it before the softmax; it changes no ranking and no call of the likelier "
-            "class."
-        )
-    if run.binary:
-        said.append(
-            "Thresholds are in log odds of the positive class: its logit minus the other's. A "
-            "probability p is at log odds ln(p / (1 - p))."
-        )
-    if not stated:
-        return [Section("calibration", "Calibration and thresholds", said)]
-    notes = ["Thresholds and temperature are fitted on the validation split and count as fixed."]
-    table = _metrics("fitted", "Fitted on the validation split, measured on the test split", run,
-                     list(stated), notes)  # fmt: skip
-    return [Section("calibration", "Calibration and thresholds", said, [table])]
-
-
-def _training(card: Card) -> Section:
-    cfg = card.run.config
-    left_out = ("dataset.", "backbone.")
-    settings = {
-        key: value for key, value in config.identity(cfg).items() if not key.startswith(left_out)
-    }
-    versions = ", ".join(
-        f"{name} {card.run.environment[name]}"
-        for name in ("beitmed", "torch", "transformers")
-        if name in card.run.environment
-    )
-    rows = [[key, "" if v is None else without_places(str(v))] for key, v in settings.items()]
-    return Section(
-        "training",
-        "Training",
-        [
-            "Every setting that decides its predictions is below; data and backbone are above. "
-            f"Made with {versions}."
-        ],
-        [Table("settings", "Settings", [Column("Key"), Column("Value")], rows)],
-    )
 
 
 def _cite(card: Card) -> Section:

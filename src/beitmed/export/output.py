@@ -63,7 +63,7 @@ def write(
             onnx_file.write(made, temporary, run.task.several_labels, _said_in_file(run))
             found = onnx_file.ask(temporary, sample.images)
             by = "onnxruntime, the first image alone and the others in one batch"
-        checked = _checked(run, sample, made.expected, found, by)
+        checked = compare(run, sample, made.expected, found, by)
         text = card.text(run.run, to, _pixels(made.processor), checked)
         (temporary / "README.md").write_text(text, encoding="utf-8", newline="\n")
     return out, checked
@@ -84,7 +84,7 @@ def _sample(run: Trained) -> Sample:
     return Sample(chosen, f"{len(rows)} of the {n:,} test images", run.run.test.logits[rows])
 
 
-def _checked(
+def compare(
     run: Trained,
     sample: Sample,
     expected: np.ndarray,

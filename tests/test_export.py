@@ -140,9 +140,10 @@ def test_the_card_says_caveats_first_and_every_metric_with_its_interval(exported
     for to, folder in exported.items():
         card = ModelCard.load(folder / "README.md")
         lines = [line for line in card.text.splitlines() if line.strip()]
-        assert lines[1] == "> [!WARNING]"
-        assert lines[2].startswith("> - SYNTHETIC images")
-        assert lines[3].startswith("> - RANDOM weights")
+        assert lines[1] == "> **What must be known first**"
+        assert lines[3].startswith("> - SYNTHETIC images")
+        assert lines[4].startswith("> - RANDOM weights")
+        assert "say nothing about a pre-trained model on real images" in card.text
         headings = [line for line in lines if line.startswith("## ")]
         assert headings == [
             "## What it is", "## Intended use", "## Limits", "## How to use it", "## Data",
@@ -264,15 +265,17 @@ def of_resnet(name: str, size: int, channels: int) -> tuple[Portable, np.ndarray
     network = resnet_network.build(name, size, channels, 3)
     network.eval()
     with torch.no_grad():
-        network.fc.weight.mul_(50)
         for module in network.modules():  # as training leaves them: no mean at 0, no variance at 1
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
                 module.running_var.uniform_(0.5, 1.5)
     shape = (3, size, size) if channels == 1 else (3, size, size, 3)
     images = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    model = ResNet(None, network, 2)
+    with torch.no_grad():  # logits of ordinary size
+        network.fc.weight.mul_(3 / network(model.pixels(images)).abs().max())
     run = SimpleNamespace(
-        model=ResNet(None, network, 2), task=tasks.of("multiclass"), class_names=("a", "b", "c"),
+        model=model, task=tasks.of("multiclass"), class_names=("a", "b", "c"),
         cfg=SimpleNamespace(size=size),
     )  # fmt: skip
     return portable.of(run, images), images

@@ -10,7 +10,7 @@ from beitmed.commands import cli
 from beitmed.commands.arguments import Key
 from beitmed.errors import UserError
 from beitmed.export import forms
-from beitmed.runs import reader
+from beitmed.runs import caveats, reader
 
 USAGE = """
 Write a finished run's network in a form that others load: `beitmed export RUN to=huggingface`.
@@ -47,7 +47,7 @@ def _export(arguments: Sequence[str]) -> int:
 
     path = None if out is None else Path(out).expanduser()
     written, checked = output.write(folder, to, path, given.others)
-    for caveat in reader.read(folder).metrics["caveats"]:
+    for caveat in caveats.gravest_first(reader.read(folder).metrics["caveats"]):
         print(f"caveat:  {caveat}")
     for sentence in checked:
         print(f"checked: {sentence}")

@@ -54,7 +54,11 @@ def text(run: FinishedRun, to: str, pixels: str, checked: Sequence[str]) -> str:
     """
     card = Card(run)
     warning = "\n".join(
-        ["> [!WARNING]", *(f"> - {markdown.escape(one)}" for one in card.warnings())]
+        [
+            "> **What must be known first**",
+            ">",
+            *(f"> - {markdown.escape(one)}" for one in card.warnings()),
+        ]
     )
     code = _HUGGING_FACE if to == forms.HUGGING_FACE else _ONNX
     used = [
@@ -94,13 +98,12 @@ def _made_for(run: FinishedRun, to: str) -> str:
 def _metadata(card: Card, to: str) -> str:
     """The YAML between the first lines, as the Hub's own library writes it."""
     run, cfg = card.run, card.run.config
-    marks = [c.split()[0].lower() + "-" + c.split()[1].strip(",") for c in card.caveats
-             if c.split()[0].isupper()]  # fmt: skip
+    marks = ["-".join(re.findall(r"\w+", caveat)[:2]).lower() for caveat in card.grave]
     results = [
         EvalResult(
             task_type="image-classification",
             dataset_type=_word(cfg.dataset.flag or cfg.dataset.name),
-            dataset_name=", ".join([f"{card.data_name}, {cfg.size} px", *_capital(card)]),
+            dataset_name=", ".join([f"{card.data_name}, {cfg.size} px", *card.grave]),
             dataset_split="test",
             metric_type=_HUB.get(name, name),
             metric_value=found["value"],
@@ -123,10 +126,6 @@ def _metadata(card: Card, to: str) -> str:
         eval_results=results,
     )
     return data.to_yaml()
-
-
-def _capital(card: Card) -> list[str]:
-    return [caveat for caveat in card.caveats if caveat.split()[0].isupper()]
 
 
 def _measured(run: FinishedRun) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from scipy.special import expit
 from beitmed import config, trained
 from beitmed.errors import UserError
 from beitmed.export import card, forms, hugging_face, onnx_file, portable
-from beitmed.runs import reader
+from beitmed.runs import caveats, reader
 from beitmed.storage import sealed
 from beitmed.tasks import Task
 from beitmed.trained import Trained
@@ -146,7 +146,7 @@ def _said_in_file(run: Trained) -> dict[str, str]:
     temperature = run.run.metrics["test"].get("temperature", {}).get("value")
     return onnx_file.metadata(
         run.class_names,
-        run.run.metrics["caveats"],
+        caveats.gravest_first(run.run.metrics["caveats"]),
         run=run.run.path.name,
         task=run.cfg.dataset.task,
         temperature_from_val=temperature,

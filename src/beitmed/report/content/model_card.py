@@ -15,6 +15,7 @@ from beitmed.report.content import model_card_evidence, variant_names, variants
 from beitmed.report.content.checklist import AUTHOR
 from beitmed.report.content.variants import TestSet
 from beitmed.report.document import Column, Section, Table, without_places
+from beitmed.runs import caveats
 from beitmed.runs.reader import FinishedRun
 
 MEDMNIST = (
@@ -68,8 +69,12 @@ class Card:
 
     @property
     def caveats(self) -> list[str]:
-        """RANDOM and SYNTHETIC first."""
-        return sorted(self.run.metrics["caveats"], key=lambda c: not c.split()[0].isupper())
+        return caveats.gravest_first(self.run.metrics["caveats"])
+
+    @property
+    def grave(self) -> list[str]:
+        """Those of what is no real model or no real image."""
+        return [caveat for caveat in self.caveats if caveats.is_grave(caveat)]
 
     def warnings(self) -> list[str]:
         """What must be known before any number is read."""
@@ -167,11 +172,17 @@ def _role(run: FinishedRun, i: int) -> str:
 
 
 def _use(card: Card) -> Section:
+    use = "Research on methods, teaching, and comparison with other models on the same images."
+    if card.grave:
+        use = (
+            f"To try software out, and to teach it. {'; '.join(card.grave)}: its numbers say "
+            "nothing about a pre-trained model on real images."
+        )
     return Section(
         "intended-use",
         "Intended use",
         [
-            "Research on methods, teaching, and comparison with other models on the same images.",
+            use,
             "Out of scope: any decision about a patient; images of another kind, source, device or "
             "preparation than the training images; other classes.",
         ],

@@ -20,8 +20,8 @@ def data(run: FinishedRun) -> Section:
     said = []
     if cfg.dataset.flag is not None and cfg.dataset.classes is None:
         known = medmnist_files.info(cfg.dataset.flag)
-        said.append(known["description"])
-        said.append(f"Licence of these images, by the medmnist package: {known['license']}.")
+        said.append(f'The medmnist package says of it: "{known["description"]}"')
+        said.append(f"Licence of these images, by the same: {known['license']}.")
     if cfg.dataset.synthetic:
         said.append("SYNTHETIC pictures that a program drew, of no patient.")
     how, patients = facts.get("splits"), facts.get("patients")

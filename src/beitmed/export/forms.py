@@ -21,9 +21,9 @@ def refuse(cfg: Config, to: str) -> None:
     """Raise UserError where a run of this configuration cannot be exported so, and say why."""
     if not isinstance(cfg.method, BackboneMethod | ResNetMethod):
         raise UserError(
-            f"method: found {cfg.method.name}, which has no such form: it is no network that "
-            "transformers or onnxruntime could run. Allowed: runs of backbone, resnet18 and "
-            f"resnet50. The run's own folder is all that {cfg.method.name} needs elsewhere."
+            f"method: found {cfg.method.name}, which has no such form: it is not one network from "
+            "pixels to logits. Allowed: runs of backbone, resnet18 and resnet50. Others can ask "
+            "this one with beitmed, from the run's folder."
         )
     if to == ONNX:
         lacking = [name for name in ("onnx", "onnxscript", "onnxruntime") if not find_spec(name)]

@@ -412,18 +412,18 @@ def test_without_the_runs_images_it_is_checked_on_generated_ones(run):
 
 
 def test_the_key_of_a_run_writes_the_same_folder_and_refuses_early(tmp_path, exported):
-    common = (
-        *FAST,
-        f"output_dir={tmp_path}/outputs",
-        f"cache.root={tmp_path}/cache",
-        "export=true",
-    )
+    common = (*FAST, f"output_dir={tmp_path}/outputs", f"cache.root={tmp_path}/cache",
+              "cache.dtype=fp32", "export=true")  # fmt: skip
     with pytest.raises(UserError, match="found huggingface, but transformers has no image class"):
         pipeline.run(resolve(*common, "backbone.family=vit_mae"))
     assert not (tmp_path / "outputs").exists()
     run = pipeline.run(resolve(*common))
     names = sorted(p.name for p in exported["huggingface"].iterdir())
     assert sorted(p.name for p in (run / "huggingface").iterdir()) == names
+    opened = trained.open_run(run)
+    images = opened.data.test.images
+    found, _ = hugging_face.ask(run / "huggingface", images, opened.class_names)
+    np.testing.assert_allclose(found, opened.predictions["test"].logits, atol=1e-5)
     shutil.rmtree(run / "huggingface")
     pipeline.run(resolve(*common))  # finished: nothing is trained, and the folder is there again
     assert (run / "huggingface" / "README.md").is_file()

@@ -14,6 +14,7 @@ COMMANDS = {
     "audit": "look for duplicates and label conflicts in a dataset",
     "validate": "test a finished run on other data",
     "explain": "show what a run's network attends to",
+    "export": "write a run's network for other programs",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",
 }

@@ -42,7 +42,7 @@ def section(found: Sequence[Evidence], external: str) -> Section:
                 id="checklist-author",
                 title="Items for the author",
                 columns=[Column("Item"), Column("Asks for")],
-                rows=[list(row) for row in _AUTHOR],
+                rows=[list(row) for row in AUTHOR],
             ),
         ],
     )
@@ -181,7 +181,7 @@ _FILLED: tuple[tuple[str, str, Fill], ...] = (
      lambda _: "Tables of other decision rules and calibration of every run."),
     ("CLAIM training", "initialisation and repeated training", _seeds),
 )  # fmt: skip
-_AUTHOR = (
+AUTHOR = (
     ("TRIPOD+AI 1-4; CLAIM title, abstract, introduction",
      "title, abstract, clinical background, health inequalities, objectives and hypotheses"),
     ("TRIPOD+AI 5-6; CLAIM study design, data",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REAL_DATA, beitmed, medmnist_arrays, resolve
+from conftest import REAL_DATA, REPOSITORY, beitmed, medmnist_arrays, resolve
 from PIL import Image
 from sklearn.metrics import log_loss, roc_auc_score
 from statsmodels.stats.proportion import confint_proportions_2indep
@@ -73,6 +73,7 @@ def test_its_folder_is_a_neighbour_and_says_all(tested, finished_run):
     [plain, *_] = found["recalibration"]
     probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert plain["log_loss"]["value"] == pytest.approx(log_loss(y, probability), abs=1e-9)
+    assert plain["brier"]["value"] == pytest.approx(found["external"]["brier"]["value"], abs=1e-12)
     assert [one["kind"] for one in found["recalibration"]][-3:] == ["shift", "temperature", "both"]
     assert "SYNTHETIC" in found["caveats"][0] and "RANDOM" in " ".join(found["caveats"][:2])
 
@@ -346,6 +347,7 @@ def test_own_images_in_colour_with_patients_subgroups_and_some_of_the_runs_own(
     rest = same["metrics"]["in neither"]
     score = logits[kept, 1] - logits[kept, 0]
     assert rest["auc"]["value"] == pytest.approx(roc_auc_score(labels[kept], score), abs=1e-12)
+    assert "(all images, NOT EXTERNAL: 4 of 34 images in train" in sentences.headline(values)
     said = " ".join(sentences.summary(values))
     assert "NOT EXTERNAL: 4 of 34 external images also stand in the run's train or val (3 " in said
     assert "Without them (30 images): AUC" in said
@@ -521,6 +523,20 @@ def test_real_images_of_another_organ_are_another_distribution(tmp_path):
     assert values["data_shift"]["classes"]["p"] < 1e-6
     brightness = values["data_shift"]["images"][0]
     assert brightness["ci_low"] > 0.9
+
+
+def test_the_two_sets_of_the_docs_are_made(tmp_path):
+    np.savez(tmp_path / "file.npz", **medmnist_arrays("pneumoniamnist", 28, n=40))
+    script = REPOSITORY / "scripts" / "other_hospital.py"
+    command = [sys.executable, str(script), "file.npz", "out"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with np.load(tmp_path / "file.npz") as old, np.load(tmp_path / "out/resplit.npz") as new:
+        assert {k: v.shape for k, v in new.items()} == {k: v.shape for k, v in old.items()}
+        every = [sorted(image.tobytes() for s in ("train", "val", "test")
+                        for image in npz[f"{s}_images"]) for npz in (old, new)]  # fmt: skip
+        assert every[0] == every[1] and (new["test_images"] != old["test_images"]).any()
+    counts = [len(list((tmp_path / "out/shifted" / c).iterdir())) for c in ("normal", "pneumonia")]
+    assert counts[0] == 10 and 0 < counts[1] < 20
 
 
 def test_data_in_one_piece_are_its_splits_after_another(phantom_run):

@@ -39,7 +39,13 @@ def _part(values: Values) -> str:
 def headline(values: Values) -> str:
     """The test, and the metric that its task is compared by, in one sentence."""
     [name, *_] = tasks.of(values["task"]).headlines
-    return f"{values['run']} on {values['dataset']} ({_part(values)}): {_headline(name, values)}"
+    found = values["overlap"]
+    seen = 0 if isinstance(found, str) else found["in_train_or_val"]
+    doubt = f", NOT EXTERNAL: {seen:,} of {values['images']:,} images in train or val" * bool(seen)
+    return (
+        f"{values['run']} on {values['dataset']} ({_part(values)}{doubt}): "
+        f"{_headline(name, values)}"
+    )
 
 
 def _headline(name: str, values: Values) -> str:

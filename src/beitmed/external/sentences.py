@@ -19,15 +19,19 @@ def cell(found: Values | None, digits: int = 3) -> str:
     return value if low is None else f"{value} [{low:z.{digits}f}, {high:z.{digits}f}]"
 
 
-def summary(values: Values) -> list[str]:
-    """The results in their order: what was tested, how well, what differs, what to distrust."""
+def summary(values: Values, *, metrics: bool = True) -> list[str]:
+    """The results in their order: what was tested, how well, what differs, what to distrust.
+
+    metrics: whether the headlines are said, which a table may hold.
+    """
     task = tasks.of(values["task"])
     patients = "" if values["patients"] is None else f" of {values['patients']:,} patients"
     said = [
         f"{values['run']} on {values['dataset']} ({_part(values)}): {values['images']:,} "
         f"images{patients}."
     ]
-    said += [_headline(name, values) for name in task.headlines if name in values["external"]]
+    if metrics:
+        said += [_headline(name, values) for name in task.headlines if name in values["external"]]
     said += [*_calibration(values), *_thresholds(values), *_recalibration(values)]
     return [*said, *_data_shift(values), *_overlap(values)]
 

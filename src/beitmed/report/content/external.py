@@ -77,7 +77,9 @@ def section(test_set: TestSet, found: Found, folder: Path) -> Section | None:
     ]
     if not tests:
         return None
-    said = [line for _, test in tests[:_SAID] for line in sentences.summary(test.values)]
+    said = [
+        line for _, test in tests[:_SAID] for line in sentences.summary(test.values, metrics=False)
+    ]
     if len(tests) > _SAID:
         said.append(f"The first {_SAID} of {len(tests)} external tests; the tables hold all.")
     return Section(

@@ -1,4 +1,7 @@
-"""The statistics of external testing, against other people's implementations and by simulation."""
+"""The statistics of external testing, against other people's implementations.
+
+What simulation shows of them: tables unpaired_pairs and chosen_rules of `scripts/simulate.py`.
+"""
 
 from __future__ import annotations
 
@@ -116,84 +119,6 @@ def test_a_rule_that_few_resamples_have_is_a_reason():
     assert (
         optimism.corrected(lambda c: "no class", fit, 20, [], seed=0, n_resamples=9) == "no class"
     )
-
-
-def _truth(rule, count, n_pos, n_neg):
-    """How often the interval of a chosen threshold's rates holds what it really has."""
-    rng, hits, errors = np.random.default_rng(8), np.zeros(2), []
-    for _ in range(count):
-        y = np.repeat([True, False], [n_pos, n_neg])
-        score = rng.normal(size=y.size) + 1.8 * y
-
-        def fit(cases, score=score, y=y):
-            return rule(score[cases], y[cases], 1)
-
-        def rates(cut, cases, score=score, y=y):
-            hit, actual = score[cases] > cut, y[cases]
-            return np.array([hit[actual].mean(), (~hit)[~actual].mean()])
-
-        found = optimism.corrected(fit, rates, y.size, [n_pos, n_neg], seed=1, n_resamples=200)
-        cut = fit(np.arange(y.size))
-        truth = [stats.norm.sf(cut - 1.8), stats.norm.cdf(cut)]
-        hits += [f.low <= t <= f.high for f, t in zip(found, truth, strict=True)]
-        errors.append([(f.apparent - t, f.value - t) for f, t in zip(found, truth, strict=True)])
-    return hits / count, np.mean(errors, axis=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sizes", [(42, 114), (390, 234)])
-@pytest.mark.parametrize(
-    "rule", [calibration.sensitivity_threshold, calibration.specificity_threshold]
-)
-def test_intervals_of_chosen_thresholds_cover_and_their_bias_shrinks(rule, sizes):
-    shares, errors = _truth(rule, 200, *sizes)
-    assert (shares > 0.87).all(), shares  # give or take Monte Carlo errors of 2 points
-    assert (np.abs(errors[:, 1]) < np.maximum(np.abs(errors[:, 0]), 0.005)).all(), errors
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("area", [0.8, 0.97])
-def test_intervals_of_unpaired_differences_of_areas_cover(area):
-    rng, apart, hits, count = np.random.default_rng(4), [], 0, 600
-    apart = stats.norm.ppf([area, area - 0.05]) * np.sqrt(2)
-    for _ in range(count):
-        sides = []
-        for shift_, (m, n) in zip(apart, ((42, 114), (30, 90)), strict=True):
-            y = np.repeat([True, False], [m, n])
-            score = rng.normal(size=y.size) + shift_ * y
-            sides.append((areas.delong(y, score)[0], *areas.auc_interval(y, score)[:2]))
-        _, low, high = unpaired.difference(*sides)
-        hits += low <= 0.05 <= high
-    assert 0.92 < hits / count < 0.98
-
-
-@pytest.mark.slow
-def test_intervals_of_recalibrated_log_loss_cover():
-    """The log loss that this very recalibration has on new cases of the same source."""
-    rng, count, hits, errors = np.random.default_rng(6), 150, 0, []
-    big = rng.normal(size=200_000) * 1.5
-    actual = rng.random(big.size) < expit(0.6 * big - 1)
-    for _ in range(count):
-        x = rng.normal(size=150) * 1.5
-        y = rng.random(150) < expit(0.6 * x - 1)
-
-        def losses(rule, x, y):
-            z = rule[0] * x + rule[1]
-            return np.logaddexp(0, np.where(y, -z, z))
-
-        def fit(cases, x=x, y=y):
-            return platt.fit(x[cases], y[cases], "both")
-
-        [found] = optimism.corrected(
-            fit, lambda rule, c, x=x, y=y: np.array([losses(rule, x[c], y[c]).mean()]), 150,
-            [None], seed=0, n_resamples=200,
-        )  # fmt: skip
-        truth = losses(fit(np.arange(150)), big, actual).mean()
-        hits += found.low <= truth <= found.high
-        errors.append((found.apparent - truth, found.value - truth))
-    assert hits / count > 0.9
-    apparent, corrected = np.mean(errors, axis=0)
-    assert apparent < -0.005 and abs(corrected) < 0.006, (apparent, corrected)
 
 
 # --- Recalibration

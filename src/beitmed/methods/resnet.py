@@ -55,7 +55,8 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
             # instead of a copy, and so tested the last epoch. Shown, and chosen by nobody.
             "last_epoch_test": training.score(last, data.test.labels),
             "images": "mean 0.5, standard deviation 0.5",
-            "stem": "3x3, stride 1" if isinstance(network.maxpool, nn.Identity)
+            "stem": f"3x3, stride {training.method.stride or 1}"
+            if isinstance(network.maxpool, nn.Identity)
             else "7x7, stride 2, max pooling",
         },
         parameters=count,
@@ -69,6 +70,8 @@ def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> ResNet:
     assert isinstance(cfg.method, ResNetMethod)
     tensors = {k: torch.from_numpy(v) for k, v in model.read_tensors(folder).items()}
     channels = tensors["conv1.weight"].shape[1]
-    network = resnet_network.build(cfg.method.name, cfg.size, channels, len(class_names))
+    network = resnet_network.build(
+        cfg.method.network, cfg.size, channels, len(class_names), cfg.method.stride
+    )
     network.load_state_dict(tensors)
     return ResNet(cfg, network.to(compute.device(cfg)), cfg.method.batch_size)

@@ -22,9 +22,7 @@ log = logging.getLogger(__name__)
 _HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
 
 
-def begin(
-    cfg: Config, folder: Run, data: Data, indices: np.ndarray, labelled: Labelled
-) -> None:
+def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray, labelled: Labelled) -> None:
     """Write what the run stands on; where it goes on, demand that this has not changed.
 
     indices: of the train images that it learns from, int64, sorted; one may repeat. labelled: those

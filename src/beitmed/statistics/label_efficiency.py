@@ -17,6 +17,7 @@ from beitmed.statistics.level import LEVEL, Floats
 from beitmed.statistics.spread import Measure
 
 METHOD = "bootstrap over test images and seeds"
+_ROUNDING = 1e-12  # of means that are equal
 _BLOCK = 4_000_000  # numbers at a time
 
 
@@ -73,8 +74,9 @@ def needed(
     tail = (1 - LEVEL) / 2
     low = found[math.floor(tail * (n_resamples - 1))]
     high = found[math.ceil((1 - tail) * (n_resamples - 1))]
-    value = float(crossing(at, means[None], within)[0])
-    return Needed(*(_exp(x, at, labels) for x in (value, min(low, value), max(high, value))), seeds)
+    value = crossing(at, means[None], within)[0]
+    least, most = (_exp(x, at, labels) for x in (min(low, value), max(high, value)))
+    return Needed(_exp(value, at, labels), least, most, seeds)
 
 
 def _exp(x: float, at: Floats, labels: Sequence[float]) -> float:
@@ -111,8 +113,11 @@ def rising(curves: Floats) -> Floats:
 
 
 def crossing(at: Floats, values: Floats, within: float) -> Floats:
-    """Where each curve of values [b, p + 1], its target last, reaches it; infinity: nowhere."""
-    curve, target = rising(values[:, :-1]), values[:, -1:] - within
+    """Return where each curve of values [b, p + 1], its target last, comes near enough to it.
+
+    at [p]: logarithms of the labels; the result is one of them, or infinity where it does nowhere.
+    """
+    curve, target = rising(values[:, :-1]), values[:, -1:] - within - _ROUNDING
     there = curve >= target
     first = there.argmax(axis=1)
     rows, before = np.arange(len(curve)), np.maximum(first - 1, 0)
@@ -120,7 +125,5 @@ def crossing(at: Floats, values: Floats, within: float) -> Floats:
     share = np.divide(
         target[:, 0] - below, above - below, out=np.ones(len(curve)), where=above > below
     )
-    found = at[before] + np.where(first > 0, share, 0.0) * (at[first] - at[before])
-    found = np.where(share == 1.0, at[first], found)
-    found = np.where(first == 0, at[0], found)
-    return np.where(there.any(axis=1), found, np.inf)
+    found = np.where(share == 1, at[first], at[before] + share * (at[first] - at[before]))
+    return np.where(there.any(axis=1), np.where(first == 0, at[0], found), np.inf)

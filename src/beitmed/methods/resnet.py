@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from beitmed.storage import files
 
 log = logging.getLogger(__name__)
 _CHECKPOINT = "epoch.pt"
+_BETWEEN = 20.0  # seconds, at least, between two checkpoints: writing one may outlast an epoch
 _COPIES = 5  # a checkpoint: weights, the best epoch's, Adam's two moments; and the final file
 
 
@@ -38,9 +40,12 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     files.require_space(folder.path, _COPIES * 4 * count)
     log.info("%s: training all %s parameters.", cfg.method.name, f"{count:,}")
     training.resume(folder.checkpoints / _CHECKPOINT)
+    saved = time.monotonic()
     while training.epoch < training.method.epochs:
         training.next_epoch()
-        training.save(folder.checkpoints / _CHECKPOINT)
+        if time.monotonic() - saved >= _BETWEEN:
+            training.save(folder.checkpoints / _CHECKPOINT)
+            saved = time.monotonic()
         folder.tick()
     last = training.model.logits(data.test.images)
     network.load_state_dict(training.best_state)

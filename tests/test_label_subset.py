@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from conftest import FAST, beitmed, resolve
 
 from beitmed import config, pipeline
+from beitmed.config import Config
 from beitmed.data import Data, label_subset
 from beitmed.data.splits import Split
 from beitmed.errors import UserError
@@ -31,9 +33,15 @@ def data_of(labels: np.ndarray, patients: np.ndarray | None = None) -> Data:
     return Data(split, split, split, tuple(f"class {i}" for i in range(classes)), {})
 
 
-def chosen(data: Data, *overrides: str, seed: int = 1) -> np.ndarray:
-    task = "dataset=chest" if data.train.labels.ndim == 2 else "dataset=breast"
-    return label_subset.choose(resolve(task, f"seed={seed}", *overrides), data).indices
+@cache
+def base(dataset: str) -> Config:
+    return resolve(f"dataset={dataset}")
+
+
+def chosen(data: Data, seed: int = 1, **part: float) -> np.ndarray:
+    """Indices of the labelled part; part: `label_fraction` or `shots`."""
+    cfg = base("chest" if data.train.labels.ndim == 2 else "breast")
+    return label_subset.choose(cfg.model_copy(update={"seed": seed, **part}), data).indices
 
 
 @pytest.mark.parametrize(
@@ -42,14 +50,14 @@ def chosen(data: Data, *overrides: str, seed: int = 1) -> np.ndarray:
 )
 def test_of_each_class_the_nearest_number_and_at_least_one(fraction, counts):
     """1 % of 147 malignant images is 1.47, and so 1 image."""
-    found = chosen(data_of(BREAST), f"label_fraction={fraction}")
+    found = chosen(data_of(BREAST), label_fraction=fraction)
     assert np.bincount(BREAST[found]).tolist() == counts
     assert (np.diff(found) > 0).all()
 
 
 def test_shots_are_so_many_of_each_class():
     for shots in (1, 5, 147):
-        found = chosen(data_of(BREAST), f"shots={shots}")
+        found = chosen(data_of(BREAST), shots=shots)
         assert np.bincount(BREAST[found]).tolist() == [shots, shots]
 
 
@@ -58,16 +66,16 @@ def test_shots_are_so_many_of_each_class():
 def test_a_smaller_part_lies_within_a_larger_one(labels, patients):
     data = data_of(labels, np.arange(len(labels)) // 3 if patients else None)
     for key, values in (("label_fraction", FRACTIONS), ("shots", (1, 2))):
-        found = [set(chosen(data, f"{key}={value}")) for value in values]
+        found = [set(chosen(data, **{key: value})) for value in values]
         assert all(a <= b for a, b in itertools.pairwise(found)), key
         assert len(found[0]) < len(found[1])
     # And the shots lie within fractions of as many images, as both count from one order.
-    assert set(chosen(data, "shots=1")) <= set(chosen(data, "label_fraction=0.5"))
+    assert set(chosen(data, shots=1)) <= set(chosen(data, label_fraction=0.5))
 
 
 def test_each_seed_draws_its_own_part_and_the_same_one_again():
     data = data_of(BREAST)
-    one, again, other = (chosen(data, "label_fraction=0.1", seed=s) for s in (1, 1, 2))
+    one, again, other = (chosen(data, s, label_fraction=0.1) for s in (1, 1, 2))
     assert one.tolist() == again.tolist() != other.tolist()
 
 
@@ -75,7 +83,7 @@ def test_each_image_of_a_class_is_as_likely():
     data = data_of(BREAST)
     times = np.zeros(len(BREAST))
     for seed in range(300):
-        times[chosen(data, "label_fraction=0.1", seed=seed)] += 1
+        times[chosen(data, seed, label_fraction=0.1)] += 1
     for label, share in ((0, 15 / 147), (1, 40 / 399)):
         rate = times[np.flatnonzero(label == BREAST)] / 300
         assert abs(rate.mean() - share) < 1e-9
@@ -95,20 +103,20 @@ def test_patients_stay_whole_and_are_what_counts():
         "images": len(found.indices), "patients": 12,
         "by_class": np.bincount(labels[found.indices]).tolist(),
     }  # fmt: skip
-    shots = chosen(data, "shots=3")
+    shots = chosen(data, shots=3)
     assert len({p for p in patients[shots] if p % 3 == 0}) == 3
 
 
 def test_a_patient_of_two_classes_counts_for_each():
     patients, labels = np.array([0, 0, 1, 2, 3]), np.array([0, 1, 1, 1, 1])
     for seed in range(10):
-        found = chosen(data_of(labels, patients), "shots=1", seed=seed)
+        found = chosen(data_of(labels, patients), seed, shots=1)
         assert {0, 1} <= set(found)  # the only patient of class 0, with both images
         assert len(set(patients[found])) <= 2
 
 
 def test_several_labels_are_all_there_and_so_are_images_of_none():
-    part = SEVERAL[chosen(data_of(SEVERAL), "label_fraction=0.1")]
+    part = SEVERAL[chosen(data_of(SEVERAL), label_fraction=0.1)]
     assert part.any(axis=0).all()
     assert (part.sum(axis=0) >= np.floor(0.1 * SEVERAL.sum(axis=0) + 0.5)).all()
     assert (~part.any(axis=1)).any()
@@ -140,7 +148,7 @@ def test_more_shots_than_the_smallest_class_has_are_refused(tmp_path):
     assert not list(tmp_path.glob("outputs/*/config.yaml"))
     patients = data_of(BREAST, np.arange(len(BREAST)) // 100)
     with pytest.raises(UserError, match="the train split has 2 patients of 'class 0'"):
-        chosen(patients, "shots=3")
+        chosen(patients, shots=3)
 
 
 def test_a_part_is_another_run_and_all_labels_are_the_run_as_it_was():

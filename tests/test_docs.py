@@ -145,6 +145,14 @@ RUNS = {
     "beitmed train -m method=automl method.time_budget_s=60 dataset=breast,pneumonia": product(
         "{dataset}_28_full_automl_seed42", dataset=["breast", "pneumonia"]
     ),
+    "beitmed train experiment=label_efficiency dataset=breast backbone=beit_tiny "
+    "train.learning_rate=1e-3": {
+        f"breast_28_full_{method}{'' if part == 1 else f'_labels{part}'}_seed{seed}"
+        for method in ("beit_tiny_top5", "features_logistic_beit_tiny", "features_knn_beit_tiny",
+                       "resnet18_short")
+        for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
+        for seed in range(1, 6)
+    },
     "beitmed train -m method=resnet18 precision=bf16 seed=1 dataset=breast,pneumonia": product(
         "{dataset}_28_full_resnet18_seed1", dataset=["breast", "pneumonia"]
     ),

@@ -20,6 +20,7 @@ from beitmed.report.content import (
     examples,
     figures,
     folds,
+    label_efficiency,
     published,
     run_tables,
     subgroup_tables,
@@ -71,6 +72,9 @@ def build(
         summary += said.found
         doubts += said.doubt
         parts.append(_results(evidence, said.context, folder))
+        by_labels, needed = label_efficiency.section(evidence, folder)
+        summary += needed
+        parts += [] if by_labels is None else [by_labels]
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
         if options.images:

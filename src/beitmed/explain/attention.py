@@ -34,13 +34,6 @@ class Reading:
     logits: torch.Tensor
 
 
-def refusal(network: FreezableBackbone) -> str | None:
-    """Why a transformer's attention cannot be had, or None where it can."""
-    if network.model.config.model_type == "data2vec-vision":
-        return "transformers gives no attention of a data2vec-vision together with its gradient"
-    return None
-
-
 def read_by_head(network: FreezableBackbone) -> Rows:
     """Which tokens above the last layer the classifier reads: the patches' mean, CLS, or both.
 
@@ -52,12 +45,10 @@ def read_by_head(network: FreezableBackbone) -> Rows:
 
 
 def rows_shown(network: FreezableBackbone, asked: str) -> Rows:
-    """The rows that "head", "patches" or "cls" stands for. ValueError where there is no CLS."""
+    """The rows that "head", "patches" or "cls" stands for."""
     assert asked in ("head", "patches", "cls"), asked
     if asked == "head":
         return read_by_head(network)
-    if asked == "cls" and not prefix(network):
-        raise ValueError("rows: found cls, but this family has no CLS token; allowed: head, patches")
     return "cls" if asked == "cls" else "patches"
 
 
@@ -140,7 +131,9 @@ def read(
     return Reading(*(t.float().cpu() for t in (heads[0], rolled, logits)))
 
 
-def relevance(attentions: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+def relevance(
+    attentions: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor]
+) -> torch.Tensor:
     """How relevant each token was for each other, by attention and its gradient: [n, t, t] float64.
 
     R_0 = I; R_l = R_(l-1) + A_l R_(l-1), where A_l is the mean over heads of the positive part of
@@ -174,9 +167,10 @@ def handing_over(
     before = model.config._attn_implementation
     network.eval()
     model.set_attn_implementation("eager")
+    layers: Any = network.family.layer_list(model)
     hooks = [
         layer.attention.register_forward_hook(partial(_hand_over, take, number))
-        for number, layer in enumerate(network.family.layer_list(model), start=1)
+        for number, layer in enumerate(layers, start=1)
     ]
     try:
         yield

@@ -7,7 +7,6 @@ class and what is below against it; other maps start at zero.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from beitmed.errors import install
 from beitmed.explain import attention
 from beitmed.explain.attention import Rows
-from beitmed.explain.network import AT_ONCE, Network, Transformer
+from beitmed.explain.network import AT_ONCE, Network
 
 _STEPS = 16  # of the integral: Gauss-Legendre points
 _WINDOWS = 10  # a side at most, of occlusion
@@ -72,7 +70,7 @@ def make(
 
 
 def on_cells(maps: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
-    """Maps [n, rows, columns] on cells: sums over those of finer maps, else between coarser ones."""
+    """Maps [n, rows, columns] on cells: sums of finer ones, values between those of coarser."""
     n, rows, columns = maps.shape
     if rows % cells[0] == 0 and columns % cells[1] == 0:
         shape = (n, cells[0], rows // cells[0], cells[1], columns // cells[1])
@@ -89,19 +87,6 @@ def with_cells(
     return torch.where(functional.interpolate(grid, pixels.shape[2:]) > 0.5, others, pixels)
 
 
-def refusals(network: Network) -> dict[str, str]:
-    """Why methods cannot be had of this network or here, by name."""
-    found = {}
-    for name, method in METHODS.items():
-        if method.attends and not isinstance(network, Transformer):
-            found[name] = "a convolutional network has no self-attention"
-        elif method.attends and (reason := attention.refusal(network.module)) is not None:
-            found[name] = reason
-        elif name == "integrated_gradients" and importlib.util.find_spec("captum") is None:
-            found[name] = f"it needs the captum package: {install('explain')}"
-    return found
-
-
 def _attention(network: Network, pixels: torch.Tensor, question: Question) -> torch.Tensor:
     """The shares of attention of the tokens that the head reads, the mean over a layer's heads."""
     assert question.layer is not None
@@ -115,9 +100,7 @@ def _rollout(network: Network, pixels: torch.Tensor, question: Question) -> torc
     return _patches(network, pixels, read.rollout)
 
 
-def _gradient_attention(
-    network: Network, pixels: torch.Tensor, question: Question
-) -> torch.Tensor:
+def _gradient_attention(network: Network, pixels: torch.Tensor, question: Question) -> torch.Tensor:
     attentions: list[torch.Tensor] = []
     with attention.handing_over(network.module, lambda number, found: attentions.append(found)):
         score = network.score(pixels.clone().requires_grad_(), question.target)
@@ -136,7 +119,7 @@ def _patches(network: Network, pixels: torch.Tensor, tokens: torch.Tensor) -> to
 
 
 def _gradcam(network: Network, pixels: torch.Tensor, question: Question) -> torch.Tensor:
-    """R. Selvaraju et al., Grad-CAM, ICCV 2017: channels weighed by their mean gradient, above 0."""
+    """Channels weighed by their mean gradient, above 0 (R. Selvaraju et al., ICCV 2017)."""
     kept: list[torch.Tensor] = []
     hook = network.seen().register_forward_hook(lambda module, given, out: kept.append(out))
     try:
@@ -165,7 +148,7 @@ def _integrated_gradients(
 
 
 def _occlusion(network: Network, pixels: torch.Tensor, question: Question) -> torch.Tensor:
-    """What the log odds lose where a window is replaced by the baseline (Zeiler and Fergus 2014)."""
+    """What the log odds lose where a window is replaced (M. Zeiler and R. Fergus, ECCV 2014)."""
     cells = network.cells(pixels)
     windows = tuple(-(-n // -(-n // _WINDOWS)) for n in cells)
     of_rows, of_columns = (
@@ -187,24 +170,18 @@ Make = Callable[[Network, torch.Tensor, Question], torch.Tensor]
 
 @dataclass(frozen=True)
 class Method:
-    """What a method is called, how its maps are made, whether they are signed, and their unit.
-
-    attends: whether it reads self-attention.
-    """
+    """What a method is called, how its maps are made, whether they are signed, and their unit."""
 
     label: str
     make: Make
     signed: bool
     unit: str
-    attends: bool = False
 
 
 METHODS: Mapping[str, Method] = {
-    "attention": Method("attention", _attention, False, "share of attention", True),
-    "rollout": Method("attention rollout", _rollout, False, "share of attention", True),
-    "gradient_attention": Method(
-        "gradient × attention", _gradient_attention, False, "relevance", True
-    ),
+    "attention": Method("attention", _attention, False, "share of attention"),
+    "rollout": Method("attention rollout", _rollout, False, "share of attention"),
+    "gradient_attention": Method("gradient × attention", _gradient_attention, False, "relevance"),
     "integrated_gradients": Method(
         "integrated gradients", _integrated_gradients, True, "part of the log odds"
     ),

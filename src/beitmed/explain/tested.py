@@ -40,7 +40,9 @@ class Tested:
     def cells(self) -> tuple[int, int]:
         return self.network.cells(self.pixels)
 
-    def maps_of(self, network: Network, pixels: torch.Tensor | None = None) -> dict[str, np.ndarray]:
+    def maps_of(
+        self, network: Network, pixels: torch.Tensor | None = None
+    ) -> dict[str, np.ndarray]:
         """The same of another network, or of other pixels."""
         pixels = self.pixels if pixels is None else pixels
         return cell_maps(network, pixels, tuple(self.maps), self.question)

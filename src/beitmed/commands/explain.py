@@ -10,6 +10,7 @@ from beitmed.commands import arguments as parser
 from beitmed.commands import cli
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.errors import UserError
+from beitmed.explain import written
 from beitmed.explain.choice import BASELINES, METHODS, ROWS, SPLITS, Choice
 
 USAGE = """
@@ -45,7 +46,7 @@ KEYS = {
     "heads": Key("draw the attention of every head, too", "false", SWITCH),
     "layer": Key("of attention: last, or 1 to the number of layers", "last"),
     "rows": Key("whose attention: head for the tokens that the classifier reads", "head", ROWS),
-    "output_dir": Key("where all goes; RUN/explanation if not given"),
+    "output_dir": Key("where all goes; if not given RUN/explanation, of new images RUN/explanation-new"),
 }  # fmt: skip
 # What `Choice` takes as it is given.
 _TEXTS = ("methods", "images", "split", "target", "tested_images", "baseline", "layer", "rows")
@@ -59,28 +60,30 @@ def _explain(arguments: Sequence[str]) -> int:
         )
     first, *more = given.folders
     runs = [first, *(path for path in more if (path / "config.yaml").is_file())]
-    said = given.values
-    out = Path(said["output_dir"] or first / "explanation").expanduser()
-    texts = {key: said[key] or "" for key in _TEXTS}
+    new = tuple(path for path in more if path not in runs)
+    asked = given.values
+    folder = first / (written.OF_NEW if new else written.FOLDER)
+    out = Path(asked["output_dir"] or folder).expanduser()
+    texts = {key: asked[key] or "" for key in _TEXTS}
     choice = Choice(
         **texts,
         tests=given.is_on("tests"),
         heads=given.is_on("heads"),
-        masks=None if said["masks"] is None else Path(said["masks"]).expanduser(),
-        new=tuple(path for path in more if path not in runs),
+        masks=None if asked["masks"] is None else Path(asked["masks"]).expanduser(),
+        new=new,
     )
     from beitmed.explain import explanation
 
     request = explanation.prepare(runs, choice, given.others)
     from beitmed.explain import output  # matplotlib and torch: seconds, after the checks
 
-    written = json.loads(output.write(request, out).read_text(encoding="utf-8"))
-    print(written["caption"])
-    if written["tests"] is not None:
-        for name, tested in written["tests"]["methods"].items():
+    said = json.loads(output.write(request, out).read_text(encoding="utf-8"))
+    print(said["caption"])
+    if said["tests"] is not None:
+        for name, tested in said["tests"]["methods"].items():
             print(f"{name}: {tested['verdict']}")
     print(f"figures: {out}")
-    print(f"values:  {out / written['values']}")
+    print(f"values:  {out / said['values']}")
     return 0
 
 

@@ -13,16 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from beitmed.explain import explanation, localisation, pictures
+from beitmed.explain import explanation, localisation, pictures, written
 from beitmed.explain.explanation import Explanation, Request
 from beitmed.explain.maps import METHODS
+from beitmed.explain.written import CURVES, FILE, FORMAT, OVERVIEW, VALUES
 from beitmed.plots import attention_maps, explanation_tests, explanations
 from beitmed.plots.page import write_both
-from beitmed.storage import digests, sealed
-
-FORMAT = 2  # of explanation.json
-FILE, VALUES = "explanation.json", "explanation.npz"
-OVERVIEW, CURVES = "overview", "tests"
+from beitmed.storage import sealed
 
 
 def write(request: Request, out: Path) -> Path:
@@ -100,7 +97,7 @@ def described(found: Explanation) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "run": run.run.path.resolve().name,
-        "predictions_sha256": digests.sha256(run.run.path / "predictions.csv"),
+        "predictions_sha256": written.of_predictions(run.run.path),
         "title": pictures.title(found),  # the run, and the caveats of its numbers
         "split": None if selected.indices is None else choice.split,
         "images_chosen": selected.chosen,

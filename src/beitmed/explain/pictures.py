@@ -10,7 +10,7 @@ from beitmed.explain.maps import METHODS
 from beitmed.plots import attention_maps, explanations
 from beitmed.plots.explanation_tests import CENTRE, RANDOM, TestCurves
 
-_BASELINES = {"mean": "its mean", "blur": "a blurred image", "black": "black"}
+_BASELINES = {"mean": "the image's mean", "blur": "the image blurred", "black": "black"}
 
 
 def title(found: Explanation) -> str:
@@ -59,7 +59,7 @@ def caption(found: Explanation) -> str:
     parts = [
         f"Maps over {found.selected.chosen}, of {of}, on {rows} × {columns} cells; lines enclose "
         "the tenth of the cells with the highest values. Signed maps: above zero spoke for the "
-        "class, below against it. Where pixels of an image are replaced, it is by "
+        "class, below against it. Where pixels are replaced, it is by "
         f"{_BASELINES[choice.baseline]} (the baseline)."
     ]
     if (evidence := answers.evidence) is None:
@@ -71,6 +71,8 @@ def caption(found: Explanation) -> str:
             "a method passes a test only where its 95 % interval does. Maps of a method that fails "
             "are shown, and should not be read as what decided."
         )
+        tests = next(iter(evidence.results.values())).items()
+        parts += [f"Not tested: {name} ({r.reason})." for name, r in tests if r.passes is None]
     if answers.attention is not None:
         parts.append(
             "Attention is of the " + attention(found).shown_rows + ". It shows where tokens took "

@@ -63,7 +63,8 @@ def test_curves(
             axes.set(ylim=(0, 1), xlabel=f"Share of cells {('removed', 'put in')[k]}")
             axes.set_ylabel("Probability of the class", labelpad=1)
         else:
-            axes.set_ylim(-0.5, 1.05)
+            lowest = min(map(min, curves.values()))
+            axes.set_ylim(min(-0.1, lowest) - 0.1, 1.05)
             axes.axhline(0, color="0.6", linewidth=0.6, zorder=0)
             labels = [fitted(part, 0.62, size=6) for part in found.parts]
             axes.set_xticks(

@@ -73,7 +73,12 @@ def overview(explained: Explained, *, width: float = FULL_WIDTH) -> Figure:
     lines = -(-(1 + len(explained.methods)) // across)
     names = [fitted(name, width - 2 * EDGE, lines=3, size=_SMALL) for name in explained.names]
     heights = [height_of(name, _SMALL) + 0.03 for name in names]
-    row = lines * (side + 0.15) + 0.05
+    labels = [
+        fitted(label, side, lines=2, size=_TINY)
+        for label in (_of_image(explained), *(_capital(m.label) for m in explained.methods))
+    ]
+    step = side + max(height_of(label, _TINY) for label in labels) + 0.04
+    row = lines * step + 0.05
     blocks = _Blocks(explained, width, 3 if width > WIDTH else 2)
     body = sum(heights) + len(names) * row
     page = Page(width, body + blocks.height, explained.title, caption=explained.caption)
@@ -81,12 +86,11 @@ def overview(explained: Explained, *, width: float = FULL_WIDTH) -> Figure:
     top = 0.0
     for i, (name, height) in enumerate(zip(names, heights, strict=True)):
         page.text(EDGE, top, name, fontsize=_SMALL)
-        for k in range(1 + len(explained.methods)):
+        for k, label in enumerate(labels):
             x = EDGE + k % across * (side + _GAP)
-            y = top + height + k // across * (side + 0.15)
-            axes = page.axes(x, y, side, side)
-            label = _panel(axes, explained, i, k, norms)
-            page.text(x, y + side + 0.02, fitted(label, side, size=_TINY), fontsize=_TINY)
+            y = top + height + k // across * step
+            _panel(page.axes(x, y, side, side), explained, i, k, norms)
+            page.text(x, y + side + 0.02, label, fontsize=_TINY)
         top += height + row
     blocks.draw(page, body, norms)
     return page.figure
@@ -106,9 +110,9 @@ def one_image(explained: Explained, i: int, *, width: float = FULL_WIDTH) -> Fig
     norms = [method.norm(slice(i, i + 1)) for method in explained.methods]
     for k in range(panels):
         x, y = EDGE + k % across * step, k // across * (side + below)
-        label = _panel(page.axes(x, y, side, side), explained, i, k, norms)
+        _panel(page.axes(x, y, side, side), explained, i, k, norms)
         if k == 0:
-            page.text(x, y + side + 0.03, fitted(label, side, size=_TINY), fontsize=_TINY)
+            page.text(x, y + side + 0.03, _of_image(explained), fontsize=_TINY)
             continue
         method = explained.methods[k - 1]
         axes = page.axes(x + 0.08, y + side + 0.05, side - 0.16, _BAR)
@@ -142,18 +146,21 @@ def _said(method: MethodMaps, width: float) -> str:
     return f"{label}\n{fitted(method.verdict, width, lines=4, size=_TINY)}"
 
 
-def _panel(axes: Axes, explained: Explained, i: int, k: int, norms: Sequence[Normalize]) -> str:
-    """Image i alone, or for k from 1 with the map of method k over it; return what it is."""
+def _panel(axes: Axes, explained: Explained, i: int, k: int, norms: Sequence[Normalize]) -> None:
+    """Image i alone, or for k from 1 with the map of method k over it."""
     overlays.image(axes, explained.images[i])
     if k == 0:
-        return f"Image, {explained.images.shape[1]} px"
+        return
     method = explained.methods[k - 1]
     grid = method.values[i]
     count = max(1, round(OUTLINED * grid.size))
     highest = np.sort(grid, axis=None)[-count]
     outlined = (grid >= highest) & (grid > grid.min())
     overlays.values(axes, grid, norms[k - 1], outlined, explained.covered, method.colours)
-    return _capital(method.label)
+
+
+def _of_image(explained: Explained) -> str:
+    return f"Image, {explained.images.shape[1]} px"
 
 
 def _capital(label: str) -> str:

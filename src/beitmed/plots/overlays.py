@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, ListedColormap, Normalize
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 _ALPHA = 0.72  # of a map over its image: its brightness, not the image's, must tell
 _STROKED: list[effects.AbstractPathEffect] = [
@@ -79,7 +79,7 @@ def bar(
     made: Any = axes.figure.colorbar(
         ScalarMappable(norm, seen), cax=axes, orientation="horizontal", extend=extend
     )
-    made.locator = MaxNLocator(4)
+    made.locator, made.formatter = MaxNLocator(3), FuncFormatter(lambda value, _: f"{value:.2g}")
     made.ax.tick_params(labelsize=size, length=2, pad=1)
     made.outline.set_linewidth(0.5)
     if mark is not None:

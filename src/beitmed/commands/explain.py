@@ -46,7 +46,7 @@ KEYS = {
     "heads": Key("draw the attention of every head, too", "false", SWITCH),
     "layer": Key("of attention: last, or 1 to the number of layers", "last"),
     "rows": Key("whose attention: head for the tokens that the classifier reads", "head", ROWS),
-    "output_dir": Key("where all goes; if not given RUN/explanation, of new images RUN/explanation-new"),
+    "output_dir": Key("where all goes; else RUN/explanation, or explanation-new of new images"),
 }  # fmt: skip
 # What `Choice` takes as it is given.
 _TEXTS = ("methods", "images", "split", "target", "tested_images", "baseline", "layer", "rows")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -182,9 +182,7 @@ def test_a_network_is_redrawn_from_the_head_down(make):
         )
         changed.append({name for name, p in now.items() if not torch.equal(p, before[name])})
         assert torch.isfinite(twin.logits(given)).all()
-    assert [len(a) < len(b) for a, b in zip(changed, changed[1:], strict=False)] == [True] * (
-        len(changed) - 1
-    )
+    assert all(len(a) < len(b) for a, b in pairwise(changed))
     assert all("classifier" in name or "fc" in name or "norm" in name for name in changed[0])
     varied = {n for n, p in before.items() if len(p.unique()) > 3}
     assert varied <= changed[-1]  # all that could change has
@@ -209,7 +207,9 @@ def test_what_stands_for_nothing():
     assert (changed != given).sum() <= 16 and torch.equal(changed[1], given[1])
 
 
-@pytest.mark.parametrize(("side", "cells"), [(28, 7), (64, 8), (128, 8), (224, 14), (29, 1)])
+@pytest.mark.parametrize(
+    ("side", "cells"), [(28, 7), (64, 8), (128, 8), (224, 14), (29, 7), (3, 1)]
+)
 def test_cells_divide_the_image(side, cells):
     assert network._cells(side) == cells
 
@@ -217,7 +217,7 @@ def test_cells_divide_the_image(side, cells):
 def test_maps_come_to_cells():
     fine = np.arange(16.0).reshape(1, 4, 4)
     assert maps.on_cells(fine, (2, 2)).tolist() == [[[10, 18], [42, 50]]]
-    assert maps.on_cells(fine, (4, 4)) is not None
+    assert maps.on_cells(fine, (4, 4)).tolist() == fine.tolist()
     coarse = maps.on_cells(np.array([[[0.0, 1.0], [0.0, 1.0]]]), (2, 4))
     assert [row.tolist() for row in coarse[0]] == [[0, 0.25, 0.75, 1]] * 2
     for rows, columns in product((2, 4), repeat=2):

@@ -50,7 +50,9 @@ def test_a_mean_has_the_interval_of_its_images_or_patients():
     found = maps.mean(np.append(values, np.nan))
     half = t.isf(0.025, 19) * values.std(ddof=1) / np.sqrt(20)
     assert (found.n, found.groups) == (20, None)
-    assert (found.ci_low, found.ci_high) == pytest.approx((values.mean() - half, values.mean() + half))
+    assert (found.ci_low, found.ci_high) == pytest.approx(
+        (values.mean() - half, values.mean() + half)
+    )
     # Every image twice is no news, where both are known to be of one patient.
     twice = maps.mean(np.repeat(values, 2), np.repeat(np.arange(20), 2))
     assert (twice.ci_low, twice.ci_high, twice.groups) == pytest.approx(

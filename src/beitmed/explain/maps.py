@@ -71,12 +71,12 @@ def make(
 
 def on_cells(maps: np.ndarray, cells: tuple[int, int]) -> np.ndarray:
     """Maps [n, rows, columns] on cells: sums of finer ones, values between those of coarser."""
-    n, rows, columns = maps.shape
-    if rows % cells[0] == 0 and columns % cells[1] == 0:
-        shape = (n, cells[0], rows // cells[0], cells[1], columns // cells[1])
-        return maps.reshape(shape).sum((2, 4))
-    between = functional.interpolate(torch.from_numpy(maps)[:, None], cells, mode="bilinear")
-    return between[:, 0].numpy()
+    _, rows, columns = maps.shape
+    found = torch.from_numpy(maps)[:, None]
+    if rows >= cells[0] and columns >= cells[1]:
+        size = rows * columns / (cells[0] * cells[1])  # of a cell
+        return functional.adaptive_avg_pool2d(found, cells)[:, 0].numpy() * size
+    return functional.interpolate(found, cells, mode="bilinear")[:, 0].numpy()
 
 
 def with_cells(

@@ -211,9 +211,10 @@ class Convolutional(Network):
 
 
 def _cells(side: int) -> int:
-    """The most that divide a side into cells of whole pixels, not too small and not too many."""
-    return next(n for n in range(_MOST_CELLS, 0, -1) if side % n == 0 and side // n >= min(
-        _SMALLEST_CELL, side))  # fmt: skip
+    """Along a side: as many as may be, of whole pixels where that leaves half as many."""
+    most = min(_MOST_CELLS, max(side // _SMALLEST_CELL, 1))
+    whole = [n for n in range(most, most // 2, -1) if side % n == 0]
+    return whole[0] if whole else most
 
 
 def of_model(model: Any, several: bool) -> Network:

@@ -177,5 +177,5 @@ def test_a_planted_marker_is_found_by_what_passes_and_by_nothing_that_learnt_not
     passed = [method for method in verdicts["learnt"].values() if method["passes"]]
     assert passed
     for method in passed:
-        assert method["localisation"]["area"]["ci_low"] > 0.9
-        assert method["localisation"]["pointing"]["value"] > 0.9
+        assert method["localisation"]["area"]["value"] > 0.85
+        assert method["localisation"]["pointing"]["value"] > 0.75  # 0.02 by chance

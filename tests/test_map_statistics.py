@@ -47,16 +47,18 @@ def test_the_area_under_a_curve():
 
 def test_a_mean_has_the_interval_of_its_images_or_patients():
     values = rng.normal(0.3, 1, 20)
-    found = maps.mean(np.append(values, np.nan))
+    wide = (-9.0, 9.0)
+    found = maps.mean(np.append(values, np.nan), None, wide)
     half = t.isf(0.025, 19) * values.std(ddof=1) / np.sqrt(20)
     assert (found.n, found.groups) == (20, None)
     assert (found.ci_low, found.ci_high) == pytest.approx(
         (values.mean() - half, values.mean() + half)
     )
     # Every image twice is no news, where both are known to be of one patient.
-    twice = maps.mean(np.repeat(values, 2), np.repeat(np.arange(20), 2))
+    twice = maps.mean(np.repeat(values, 2), np.repeat(np.arange(20), 2), wide)
     assert (twice.ci_low, twice.ci_high, twice.groups) == pytest.approx(
         (found.ci_low, found.ci_high, 20)
     )
     assert maps.mean(np.array([0.5])).ci_low is None
     assert maps.mean(np.array([np.nan])).value is None
+    assert maps.mean(np.array([1.0, 1, 0.5])).ci_high == 1

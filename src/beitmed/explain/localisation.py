@@ -15,6 +15,7 @@ import numpy as np
 from beitmed.explain.tested import Result, Tested, above
 from beitmed.statistics.maps import area_inside, mean, points_inside
 
+_SHARE = (0.0, 1.0)
 NO_MASKS = "there are no masks for these images"
 
 
@@ -34,17 +35,17 @@ def test(tested: Tested, random: Sequence[dict[str, np.ndarray]]) -> dict[str, R
         return area_inside(maps, inside), points_inside(maps, inside)
 
     found = {}
-    chance = mean(masks[marked].mean((1, 2)), groups)
+    chance = mean(masks[marked].mean((1, 2)), groups, _SHARE)
     for name, values in tested.maps.items():
         areas, pointing = scored(values)
         by_chance = np.mean([scored(other[name])[0] for other in random], axis=0)
-        area, more = mean(areas, groups), mean(areas - by_chance, groups)
+        area, more = mean(areas, groups, _SHARE), mean(areas - by_chance, groups)
         found[name] = Result(
             above(area, 0.5) and above(more, 0),
             {
                 "area": area,
                 "better_than_random_networks": more,
-                "pointing": mean(pointing, groups),
+                "pointing": mean(pointing, groups, _SHARE),
                 "pointing_by_chance": chance,
             },
         )

@@ -43,7 +43,7 @@ def _judge(tested: Tested, name: str, cascade: dict[str, Maps], random: list[Map
     own = tested.maps[name]
     end = np.mean([_alike(own, other[name]) for other in random], axis=0)
     among = np.mean([_alike(a[name], b[name]) for a, b in combinations(random, 2)], axis=0)
-    similarity, less = mean(end, tested.groups), mean(among - end, tested.groups)
+    similarity, less = mean(end, tested.groups), mean(among - end, tested.groups, (-2.0, 2.0))
     return Result(
         below(similarity, ALIKE) or above(less, 0),
         {

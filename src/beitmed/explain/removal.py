@@ -22,6 +22,7 @@ from beitmed.statistics.maps import area, mean
 STEPS = 10
 RANDOM_ORDERS = 4
 KINDS = ("deletion", "insertion")
+_SHARE = (0.0, 1.0)
 
 
 def test(tested: Tested, seed: int) -> dict[str, dict[str, Result]]:
@@ -58,7 +59,7 @@ def _judge(
     }
     return Result(
         all(above(gain, 0) for gain in gains.values()),
-        {"area": mean(area(curve), tested.groups), **gains},
+        {"area": mean(area(curve), tested.groups, _SHARE), **gains},
         more={
             "curve": curve.mean(0).tolist(),
             "curve_random": random.mean(0).tolist(),

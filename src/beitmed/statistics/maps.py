@@ -50,10 +50,13 @@ def points_inside(maps: Floats, inside: Bools) -> Floats:
     return np.asarray((top & inside).sum(1) / top.sum(1))
 
 
-def mean(values: Floats, groups: Groups = None) -> Estimate:
+def mean(
+    values: Floats, groups: Groups = None, bounds: tuple[float, float] = (-1.0, 1.0)
+) -> Estimate:
     """Return the mean of values [n], one an image, with its t interval over images or patients.
 
-    NaN values are left out. Of one image there is no interval.
+    NaN values are left out. Of one image there is no interval. bounds: of the values, which the
+    interval does not leave.
     """
     defined = np.isfinite(values)
     values = values[defined]
@@ -67,4 +70,5 @@ def mean(values: Floats, groups: Groups = None) -> Estimate:
         return Estimate(value, None, None, values.size, None, reason, patients)
     error = math.sqrt(np.square(mean_contributions(values, groups)).sum())
     half = float(t.isf((1 - LEVEL) / 2, members - 1)) * error
-    return Estimate(value, value - half, value + half, values.size, "t", None, patients)
+    low, high = max(value - half, bounds[0]), min(value + half, bounds[1])
+    return Estimate(value, low, high, values.size, "t", None, patients)

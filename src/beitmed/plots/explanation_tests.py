@@ -39,8 +39,8 @@ def test_curves(
 ) -> Figure:
     """Draw the three tests beside one another, on a column one below the other."""
     across = 3 if width > WIDTH else 1
-    left, below, gap = 0.5, 0.72, 0.3
-    wide = (width - across * left - EDGE - (across - 1) * 0.12) / across
+    left, below, gap = 0.58, 0.85, 0.3
+    wide = (width - across * left - EDGE - (across - 1) * 0.08) / across
     high = min(wide, 1.9)
     columns = 4 if width > WIDTH else 2
     names = [fitted(name, width / columns - 0.5, size=7) for name in found.deletion]
@@ -53,7 +53,7 @@ def test_curves(
         ("Randomisation: lower is better", found.similarity),
     )
     for k, (heading, curves) in enumerate(panels):
-        x = left + k % across * (left + wide + 0.12)
+        x = left + k % across * (left + wide + 0.08)
         y = gap + k // across * (gap + high + below)
         axes = page.axes(x, y, wide, high)
         page.text(x, y - 0.06, heading, va="bottom", fontsize=7)
@@ -66,11 +66,8 @@ def test_curves(
             lowest = min(map(min, curves.values()))
             axes.set_ylim(min(-0.1, lowest) - 0.1, 1.05)
             axes.axhline(0, color="0.6", linewidth=0.6, zorder=0)
-            labels = [fitted(part, 0.62, size=6) for part in found.parts]
-            axes.set_xticks(
-                range(len(labels)), labels, fontsize=6, rotation=45, ha="right",
-                rotation_mode="anchor",
-            )  # fmt: skip
+            labels = [fitted(part, 0.7, size=6) for part in found.parts]
+            axes.set_xticks(range(len(labels)), labels, fontsize=6, rotation=90)
             axes.set_ylabel("Rank correlation", labelpad=1)
     handles = [
         Line2D([], [], linestyle=LOOKS[i][0], marker=LOOKS[i][1], color=LOOKS[i][2])

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import REPOSITORY, beitmed
-from test_explain_methods import resnet
+from test_explain_methods import transformer
 
 from beitmed.explain import localisation, maps, randomisation, removal, repeatability
 from beitmed.explain.evidence import Evidence
@@ -17,15 +17,15 @@ from beitmed.explain.maps import Question
 from beitmed.explain.tested import Result, Tested, cell_maps
 from beitmed.statistics.estimates import Estimate
 
-N = 8
+N, SIDE = 8, 4  # images, and cells along a side
 
 
 @pytest.fixture(scope="module")
 def tested() -> Tested:
     """A network, images whose brightness differs from cell to cell, and its occlusion maps."""
-    net = resnet()
+    net = transformer()
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (N, 7, 7)).repeat(4, 1).repeat(4, 2).astype(np.uint8)
+    images = rng.integers(0, 256, (N, SIDE, SIDE)).repeat(8, 1).repeat(8, 2).astype(np.uint8)
     pixels = net.pixels(images)
     question = Question(net.logits(pixels).argmax(1), maps.baseline(net, images, "mean"))
     found = cell_maps(net, pixels, ("occlusion",), question)
@@ -56,7 +56,7 @@ def test_a_faithful_order_passes_and_its_reverse_fails(tested):
 
 
 def test_equal_values_are_taken_in_random_order(tested):
-    flat = replace(tested, maps={"nothing": np.zeros((N, 7, 7))})
+    flat = replace(tested, maps={"nothing": np.zeros((N, SIDE, SIDE))})
     found = removal.test(flat, seed=0)["deletion"]["nothing"]
     assert not found.passes
     assert found.estimates["better_than_random"].value == pytest.approx(0, abs=0.05)
@@ -70,9 +70,9 @@ def test_a_map_that_ignores_the_weights_fails_randomisation(tested):
     found, random = randomisation.test(cascade("occlusion"), seed=0)
     assert len(random) == randomisation.NETWORKS
     parts = [stage["part"] for stage in found["occlusion"].more["stages"]]
-    assert parts == ["head", "block 4", "block 3", "block 2", "block 1", "stem"]
+    assert parts == ["head", "layer 3", "layer 2", "layer 1", "embeddings"]
     # The image's own brightness instead: the same of every network.
-    shown = tested.images[:, ::4, ::4].astype(float)
+    shown = tested.images[:, ::8, ::8].astype(float)
     same = randomisation._judge(
         replace(tested, maps={"own": shown}), "own", {p: {"own": shown} for p in parts},
         [{"own": shown}] * 3,
@@ -104,19 +104,19 @@ def test_repeatability_is_over_seeds_where_there_are_some(tested):
 
 
 def test_localisation_needs_the_mask_and_more_than_an_eye_catcher(tested):
-    masks = np.zeros((N, 28, 28), bool)
-    masks[1:, 4:8, 20:24] = True  # one cell; of the first image nothing
-    found = np.zeros((N, 7, 7))
-    found[:, 1, 5] = 1
+    masks = np.zeros((N, 32, 32), bool)
+    masks[1:, 8:16, 16:24] = True  # one cell; of the first image nothing
+    found = np.zeros((N, SIDE, SIDE))
+    found[:, 1, 2] = 1
     rng = np.random.default_rng(0)
-    unlike = [{"own": rng.random((N, 7, 7))} for _ in range(3)]
+    unlike = [{"own": rng.random((N, SIDE, SIDE))} for _ in range(3)]
     with_masks = replace(tested, masks=masks, maps={"own": found})
     result = localisation.test(with_masks, unlike)["own"]
     assert result.passes
     assert result.estimates["area"].value == pytest.approx(1)
     assert result.estimates["area"].n == N - 1
     assert result.estimates["pointing"].value == 1
-    assert result.estimates["pointing_by_chance"].value == pytest.approx(1 / 49)
+    assert result.estimates["pointing_by_chance"].value == pytest.approx(1 / 16)
     # Random networks point there too: it only catches the eye.
     assert not localisation.test(with_masks, [{"own": found}] * 3)["own"].passes
     assert not localisation.test(replace(with_masks, maps={"own": -found}), unlike)["own"].passes

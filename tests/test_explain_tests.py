@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import REPOSITORY, beitmed
 from test_explain_methods import transformer
 
@@ -53,6 +55,16 @@ def test_a_faithful_order_passes_and_its_reverse_fails(tested):
     deleted, put_in = (found[k][m].more["curve"] for k, m in
                        (("deletion", "own"), ("insertion", "turned")))  # fmt: skip
     assert np.abs(np.array(deleted) - put_in[::-1]).max() < 0.05  # up to the rounding of counts
+
+
+def test_a_faithful_map_of_a_network_that_hardly_moves_fails(tested):
+    still = replace(tested, network=copy.deepcopy(tested.network))
+    with torch.no_grad():
+        still.network.module.model.classifier.weight.mul_(1e-4)
+    found = removal.test(still, seed=0)["deletion"]["occlusion"]
+    gains = [found.estimates[f"better_than_{name}"] for name in ("random", "centre")]
+    assert all(gain.ci_low > 0 and gain.value < removal.LEAST for gain in gains)
+    assert not found.passes
 
 
 def test_equal_values_are_taken_in_random_order(tested):
@@ -117,6 +129,10 @@ def test_localisation_needs_the_mask_and_more_than_an_eye_catcher(tested):
     assert result.estimates["area"].n == N - 1
     assert result.estimates["pointing"].value == 1
     assert result.estimates["pointing_by_chance"].value == pytest.approx(1 / 16)
+    # Higher there than mostly elsewhere, and yet highest elsewhere: it does not point there.
+    beside = found + 2 * np.roll(found, 1, axis=2)
+    beside_it = localisation.test(replace(with_masks, maps={"own": beside}), unlike)["own"]
+    assert not beside_it.passes and beside_it.estimates["area"].value > 0.9
     # Random networks point there too: it only catches the eye.
     assert not localisation.test(with_masks, [{"own": found}] * 3)["own"].passes
     assert not localisation.test(replace(with_masks, maps={"own": -found}), unlike)["own"].passes

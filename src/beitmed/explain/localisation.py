@@ -1,8 +1,8 @@
 """Does a map point at what is known to decide? Where masks of it exist, such as the phantom's.
 
 The area under the ROC curve of a map as a score for being inside the mask, over the pixels of the
-stored image; 0.5 is chance. And the pointing game: how often the map's highest place is inside; by
-chance that is the mask's share of the image (J. Zhang et al., Top-down Neural Attention, ECCV 2016).
+stored image; 0.5 is chance. And the pointing game (J. Zhang et al., ECCV 2016): how often the map's
+highest place is inside; by chance that is the mask's share of the image.
 A method passes where both are above chance, and the area above that of the maps of wholly re-drawn
 networks, which an eye-catching mask attracts too; all by the interval over images.
 """

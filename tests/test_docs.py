@@ -131,6 +131,10 @@ RUNS = {
     "beitmed train --config-dir my/conf dataset=breast method=brightness": {
         "breast_28_full_brightness_seed42"
     },
+    "beitmed train dataset=breast backbone=beit_tiny data.root=planted data.download=false "
+    "data.allow_unofficial=true train.learning_rate=1e-3 output_dir=planted": {
+        "breast_28_full_beit_tiny_top5_seed42"
+    },
     "beitmed train -m experiment=quickstart dataset=breast,pneumonia balanced=false,true "
     "seed=1,2,3": product(
         "{dataset}_28_{balance}_beit_tiny_top5_seed{seed}",

@@ -12,7 +12,7 @@ COMMANDS = {
     "power": "how many test images and seeds a difference needs",
     "report": "compare runs: one page, tables and figures",
     "audit": "look for duplicates and label conflicts in a dataset",
-    "explain": "show what a run's network attends to",
+    "explain": "show what a prediction rests on, and test that",
     "export": "write a run's network for other programs",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",

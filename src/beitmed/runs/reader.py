@@ -27,7 +27,7 @@ FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does 
 CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
 ENVIRONMENT = "environment.json"
 _DEPTH = 3  # of folders under a given one in which runs are looked for
-_OURS = {"contents.json", "audit.json", "attention.json"}  # folders of other commands
+_OURS = {"contents.json", "audit.json", "explanation.json"}  # folders of other commands
 # PyYAML's own C loader is ten times as fast as its Python one; not every platform's wheel has it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AGAIN = "run it again under another name (name=...)"

@@ -13,11 +13,11 @@ from pathlib import Path
 from beitmed import cross_validation
 from beitmed.errors import UserError
 from beitmed.report.content import (
-    attention_maps,
     checklist,
     comparison_tables,
     conclusions,
     examples,
+    explanations,
     figures,
     folds,
     label_efficiency,
@@ -80,7 +80,7 @@ def build(
         if options.images:
             parts += examples.sections(test_set, folder, options.data_root)
         if options.attention:
-            parts.append(attention_maps.section(test_set, folder, options.data_root))
+            parts.append(explanations.section(test_set, folder, options.data_root))
         parts.append(_single_runs(evidence, folder))
     parts.append(checklist.section(found))
     return Document(

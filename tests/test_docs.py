@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, export, front, jobs, power, report
+from beitmed.commands import cache, explain, export, front, jobs, power, report, validate
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -58,6 +58,7 @@ KEYS = {
     "report": report.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
+    "validate": validate.KEYS,
     "export": export.KEYS,
     "cache": cache.KEYS,
     "folds": {},
@@ -213,7 +214,10 @@ def test_the_keys_of_other_commands_exist(command, own, monkeypatch):
     name, arguments = words_of(command)
     given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ALONE)
     own_images = ["dataset=folder"] if "dataset.columns" in command else []
-    assert jobs.configurations([*own_images, *given.others])
+    if name == "validate" and given.values["dataset"] is not None:
+        own_images = [f"dataset={given.values['dataset']}"]
+    others = [o for o in given.others if not o.startswith("run.")]
+    assert jobs.configurations([*own_images, *others])
     if (rule := given.values.get("prune")) is not None:
         assert cache._chosen([], rule) == []
 

@@ -63,6 +63,7 @@ def _report(arguments: Sequence[str]) -> int:
         images=images,
         attention=images and chosen.is_on("attention"),
         question=Question(margin, chosen.values["reference"], within or 0.0),
+        folders=chosen.folders,
     )
     # A thousand variants are millions of objects without cycles; looking for some took a third of
     # the time.

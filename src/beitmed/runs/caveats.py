@@ -16,7 +16,7 @@ def of(cfg: Config, provenance: Mapping[str, Any]) -> list[str]:
         said.append("SYNTHETIC images")
     elif cfg.dataset.own:
         said.append("the user's own images, not a published dataset")
-        if provenance["patients"] is None and provenance["splits"] != "given":
+        if provenance["patients"] is None and "drawn" in provenance["splits"]:
             said.append("splits drawn by image: those of one patient may be in several")
     elif cfg.dataset.classes is not None:
         said.append("the user's own file, not a published dataset")

@@ -28,6 +28,7 @@ from beitmed.statistics import (
     comparisons,
     decisions,
     jackknife,
+    label_efficiency,
     optimism,
     planning,
     platt,
@@ -631,6 +632,34 @@ def planned(rng: np.random.Generator, count: int) -> Rows:
         setting = f"AUC {first} against {second}, {share:.0%} positive: {n} images"
         yield Row("planned", setting, "power", float(np.mean(np.array(found) < 0.05)), 0.74, 0.90,
                   count)  # fmt: skip
+
+
+@table
+def labels_needed(rng: np.random.Generator, count: int) -> Rows:
+    """The number of labels at which a learning curve comes within 0.02 of its end."""
+    at = np.array([5.0, 27, 55, 137, 273, 546])
+    curves = {"steady": [0.60, 0.70, 0.75, 0.80, 0.84, 0.87],
+              "early": [0.70, 0.82, 0.85, 0.87, 0.88, 0.885],
+              "late": [0.55, 0.60, 0.70, 0.75, 0.85, 0.92]}  # fmt: skip
+    standard = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
+    for name, curve in curves.items():
+        apart = stats.norm.ppf(curve) * np.sqrt(2)
+        for m, n, seeds_used, sd in ((42, 114, 5, 0.0), (42, 114, 5, 0.4), (42, 114, 3, 0.3),
+                                     (234, 390, 5, 0.2)):  # fmt: skip
+            mean = ndtr((apart + sd * standard[:, None]) / np.sqrt(2)).mean(axis=0)
+            truth = label_efficiency.crossing(np.log(at), np.append(mean, mean[-1])[None], 0.02)[0]
+            hits, trials = 0, max(count // 2, 10)
+            y = np.repeat([True, False], [m, n])
+            for i in range(trials):
+                case, own = rng.normal(size=m + n), rng.normal(size=(1, seeds_used))
+                shift = 0.6 * own + 0.8 * rng.normal(size=(len(at), seeds_used))
+                score = np.sqrt(0.4) * rng.normal(size=(len(at), seeds_used, m + n))
+                score += np.sqrt(0.6) * case + (apart[:, None] + sd * shift)[:, :, None] * y
+                found = [areas.mean_auc(y[:, None], s[:, :, None]) for s in score]
+                got = label_efficiency.needed(at, found, found[-1], 0.02, seed=i, n_resamples=500)
+                hits += covered((np.log(got.low) - 1e-9, np.log(got.high) + 1e-9), truth)
+            setting = f"{name} curve, {seeds_used} seeds {sd:g} apart, {m} against {n}"
+            yield Row("labels_needed", setting, "coverage", hits / trials, 0.92, 1.0, trials)
 
 
 @table

@@ -132,6 +132,10 @@ RUNS = {
     "beitmed train --config-dir my/conf dataset=breast method=brightness": {
         "breast_28_full_brightness_seed42"
     },
+    "beitmed train dataset=breast backbone=beit_tiny data.root=planted data.download=false "
+    "data.allow_unofficial=true train.learning_rate=1e-3 output_dir=planted": {
+        "breast_28_full_beit_tiny_top5_seed42"
+    },
     "beitmed train -m experiment=quickstart dataset=breast,pneumonia balanced=false,true "
     "seed=1,2,3": product(
         "{dataset}_28_{balance}_beit_tiny_top5_seed{seed}",
@@ -146,6 +150,14 @@ RUNS = {
     "beitmed train -m method=automl method.time_budget_s=60 dataset=breast,pneumonia": product(
         "{dataset}_28_full_automl_seed42", dataset=["breast", "pneumonia"]
     ),
+    "beitmed train experiment=label_efficiency dataset=breast backbone=beit_tiny "
+    "train.learning_rate=1e-3": {
+        f"breast_28_full_{method}{'' if part == 1 else f'_labels{part}'}_seed{seed}"
+        for method in ("beit_tiny_top5", "features_logistic_beit_tiny", "features_knn_beit_tiny",
+                       "resnet18_short")
+        for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
+        for seed in range(1, 6)
+    },
     "beitmed train -m method=resnet18 precision=bf16 seed=1 dataset=breast,pneumonia": product(
         "{dataset}_28_full_resnet18_seed1", dataset=["breast", "pneumonia"]
     ),

@@ -28,7 +28,7 @@ CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
 ENVIRONMENT = "environment.json"
 _DEPTH = 3  # of folders under a given one in which runs are looked for
 # Folders of other commands.
-_OURS = {"contents.json", "audit.json", "attention.json", external_tests.FILE}
+_OURS = {"contents.json", "audit.json", "explanation.json", external_tests.FILE}
 # PyYAML's own C loader is ten times as fast as its Python one; not every platform's wheel has it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AGAIN = "run it again under another name (name=...)"

@@ -13,14 +13,15 @@ from pathlib import Path
 from beitmed import cross_validation
 from beitmed.errors import UserError
 from beitmed.report.content import (
-    attention_maps,
     checklist,
     comparison_tables,
     conclusions,
     examples,
+    explanations,
     external,
     figures,
     folds,
+    label_efficiency,
     published,
     run_tables,
     subgroup_tables,
@@ -75,6 +76,9 @@ def build(
         summary += said.found
         doubts += said.doubt
         parts.append(_results(evidence, said.context, folder))
+        by_labels, needed = label_efficiency.section(evidence, folder)
+        summary += needed
+        parts += [] if by_labels is None else [by_labels]
         if (tested := external.section(test_set, outside, folder)) is not None:
             parts.append(tested)
         if (paper := _paper(evidence)) is not None:
@@ -82,7 +86,7 @@ def build(
         if options.images:
             parts += examples.sections(test_set, folder, options.data_root)
         if options.attention:
-            parts.append(attention_maps.section(test_set, folder, options.data_root))
+            parts.append(explanations.section(test_set, folder, options.data_root))
         parts.append(_single_runs(evidence, folder))
     parts.append(checklist.section(found, external.claimed(outside)))
     return Document(

@@ -452,6 +452,7 @@ def test_settings_that_are_mentioned_exist():
     known = [resolve("dataset=folder").model_dump()]
     known += [resolve(f"method={m}").model_dump() for m in sorted(methods)]
     mentioned = set(re.findall(r"`([A-Za-z_.]+)=[^` ]*`", EVERYTHING))
+    mentioned = {k.removeprefix("run.") for k in mentioned}  # the run's own, of `beitmed validate`
     mentioned |= set(
         re.findall(r"`((?:cache|data|train|evaluate|lora)\.(?!json|py)[a-z_]+)`", EVERYTHING)
     )

@@ -25,7 +25,7 @@ LAYERS = [
     {"trunk_cache", "training", "evaluation", "cross_validation"},
     {"methods"},
     {"trained"},
-    {"explain"},
+    {"explain", "predict"},
     {"report", "pipeline"},
     {"commands"},
     {"forms"},
@@ -47,7 +47,7 @@ CONFINED = {
     "timm": {"methods.autogluon_worker"},
     "datasets": {"data.folder_table"},
     "pydicom": {"data.image_files"},
-    "pyarrow": {"data.new_image_sources"},
+    "pyarrow": {"data.new_image_sources", "predict.table"},
 }  # fmt: skip
 # Rooms of which no module may import torch or transformers, and single modules of others that do.
 WITHOUT_TORCH = {"commands", "config", "errors", "extension", "plots", "report", "statistics",

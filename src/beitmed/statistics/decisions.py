@@ -129,7 +129,7 @@ def operating_point(
     for name, (_, y, _) in (("validation", val), ("test", test)):
         if y.all() or not y.any():
             return f"the {name} set lacks a class"
-    cut = _cut(kind, level, *val[:2], np.ones((1, val[1].size), np.int64))[0]
+    cut = threshold_at(kind, level, *val[:2])
     rng, code = np.random.default_rng(seed), codes(val[2], val[1].size)
     count = int(code.max()) + 1
     cases = val[1] if kind == "sensitivity" else ~val[1]
@@ -156,6 +156,14 @@ def operating_point(
             low, high = wilson(share * n, n)
             kept.append((share, float(low), float(high)))
     return OperatingPoint(float(cut), *rates, *fixed)
+
+
+def threshold_at(kind: str, level: float, score: Floats, y: Bools) -> float:
+    """Return the threshold at or above which a score is called positive to reach a level.
+
+    score [n], y [n]: cases, some of the class that `kind` is a rate of.
+    """
+    return float(_cut(kind, level, score, y, np.ones((1, y.size), np.int64))[0])
 
 
 def _cut(kind: str, level: float, score: Floats, y: Bools, weights: Ints) -> Floats:

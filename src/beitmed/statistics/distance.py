@@ -11,6 +11,7 @@ from scipy.linalg import solve_triangular
 from beitmed.statistics.level import Floats
 
 _LEAST_SPREAD = 0.01  # of the features' root mean square spread: a constant one has none
+_LEAST_SHRINKAGE = 1e-3  # of two cases alone it would be none, and the covariance singular
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def fit(rows: NDArray) -> Centre:
     away = float(np.square(covariance).sum()) / d - size**2
     noise = (float((np.square(standard).sum(axis=1) ** 2).mean()) / d
              - float(np.square(covariance).sum()) / d) / n  # fmt: skip
-    shrinkage = 1.0 if away <= 0 else min(1.0, max(0.0, noise / away))
+    shrinkage = 1.0 if away <= 0 else min(1.0, max(_LEAST_SHRINKAGE, noise / away))
     shrunk = (1 - shrinkage) * covariance
     shrunk[np.diag_indices(d)] += shrinkage * size if size > 0 else 1.0
     lower = np.linalg.cholesky(shrunk)

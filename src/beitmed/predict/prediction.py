@@ -123,7 +123,6 @@ def _columns(
     counted: Counted,
 ) -> dict[str, Any]:
     names = asked.rules.class_names
-    several = asked.rules.task.several_labels
     none = asked.runs[0].cfg.dataset.none_label or "none"
     columns: dict[str, Any] = {
         "file": block.names,
@@ -138,14 +137,7 @@ def _columns(
         columns["abstains"] = decided.abstains
         columns["possible"] = _named(decided.possible, names, "")
         counted.abstained += int(decided.abstains.sum())
-    if not isinstance(asked.unlike, str) and asked.choice.percentile is not None:
-        percentile = np.mean(
-            [one.percentiles(f) for one, f in zip(asked.unlike, features, strict=True)], axis=0
-        )
-        beyond = np.mean([one.beyond(f, asked.choice.percentile)
-                          for one, f in zip(asked.unlike, features, strict=True)], axis=0)  # fmt: skip
-        columns |= {"unlike_percentile": percentile, "unlike": beyond >= 0.5}
-        counted.unlike += int((beyond >= 0.5).sum())
+    columns |= _unlike_columns(asked, features, counted)
     columns["note"] = block.notes
     if asked.choice.logits:
         for run, own in enumerate(logits):
@@ -155,8 +147,21 @@ def _columns(
     counted.called += decided.called.sum(axis=0)
     for note in filter(None, block.notes):
         counted.noted[note] = counted.noted.get(note, 0) + 1
-    assert several or (decided.called.sum(axis=1) == 1).all()
     return columns
+
+
+def _unlike_columns(
+    asked: Asked, features: Sequence[np.ndarray], counted: Counted
+) -> dict[str, np.ndarray]:
+    """The mean percentile over the runs, and whether at least half of them flag the image."""
+    limit = asked.choice.percentile
+    if isinstance(asked.unlike, str) or limit is None:
+        return {}
+    each = list(zip(asked.unlike, features, strict=True))
+    unlike = np.mean([one.beyond(own, limit) for one, own in each], axis=0) >= 0.5
+    counted.unlike += int(unlike.sum())
+    percentile = np.mean([one.percentiles(own) for one, own in each], axis=0)
+    return {"unlike_percentile": percentile, "unlike": unlike}
 
 
 def _named(which: np.ndarray, names: Sequence[str], none: str) -> list[str]:

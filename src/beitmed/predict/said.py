@@ -79,8 +79,8 @@ def _abstention(asked: Asked) -> dict[str, Any]:
         "where the predicted class alone is left",
         "classes": {
             name: {
-                "cut": cut.value, "validation_images_or_patients": cut.n,
-                "stays_possible": {"nominal": 1 - asked.choice.level, "really": [cut.low, cut.high]},
+                "cut": cut.value, f"validation_{_unit(asked.rules)}": cut.n,
+                "kept_possible": {"nominal": 1 - asked.choice.level, "really": [cut.low, cut.high]},
                 "validation_images_answered_wrongly": _json(wrong),
             }
             for name, cut, wrong in zip(
@@ -150,19 +150,16 @@ def _abstains(asked: Asked) -> Iterator[str]:
         return
     risk = asked.choice.level
     assert risk is not None
+    yield f"Abstains (risk={risk:g}): where the predicted class is not the only possible one."
     yield (
-        f"Abstains (risk={risk:g}): where another class than the predicted one is possible too, or "
-        "it is not."
-    )
-    yield (
-        f"  Of new images that are like the validation images, nominally {1 - risk:.0%} keep their "
-        "own class among the possible; really, in 90 % of the draws of so many:"
+        f"  Of a class's new images nominally {_percent(1 - risk)} % keep it possible; really, 9 "
+        "times out of 10 with so few validation images:"
     )
     for name, cut in zip(asked.rules.class_names, found.cuts, strict=True):
         count = f"{cut.n} validation {_unit(asked.rules)}"
         yield f"  {name}: " + (
-            f"{100 * cut.low:.0f} to {100 * cut.high:.0f} % ({count})" if cut.value else
-            f"all, as it is never ruled out: {count}, and this risk needs {coverage.fewest(risk)}"
+            f"{_percent(cut.low)} to {_percent(cut.high)} % ({count})" if cut.value else
+            f"all, as it is never ruled out ({count}; this risk needs {coverage.fewest(risk)})"
         )  # fmt: skip
     yield f"  {_on_val(found)}"
 
@@ -172,27 +169,32 @@ def _unit(rules: Rules) -> str:
 
 
 def _on_val(found: Abstention) -> str:
-    text = f"Validation images, each judged by the others: {_share(found.answered)} answered"
-    return text + ("." if found.wrong is None else f", of those {_share(found.wrong)} wrong.")
+    text = f"Validation images, each judged by the others: {_share(found.answered, 'answered')}"
+    return text + ("." if found.wrong is None else f", of those {_share(found.wrong, 'wrongly')}.")
 
 
-def _share(rate: Rate) -> str:
+def _share(rate: Rate, what: str) -> str:
     hit, of, low, high = rate
-    return f"{hit} of {of} ({hit / of:.0%}, {100 * low:.0f} to {100 * high:.0f} %)"
+    share = f"{_percent(hit / of)} %, {_percent(low)} to {_percent(high)} %"
+    return f"{hit} of {of} {what} ({share})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
 
 
 def _unlike(asked: Asked) -> Iterator[str]:
     if isinstance(asked.unlike, str):
         yield f"Unlikeness to the training images: none, since {asked.unlike}."
         return
-    percentile = asked.choice.percentile
-    assert percentile is not None
+    limit = asked.choice.percentile
+    assert limit is not None
     for one in {(one.features, one.trained_on, len(one.val)): one for one in asked.unlike}.values():
-        low, high = one.expected(percentile)
+        low, high = one.expected(limit)
         yield (
-            f"Unlikeness: Mahalanobis distance to {one.trained_on} training images, of "
-            f"{one.features}; flagged beyond the {percentile:g}th percentile of {len(one.val)} "
-            f"validation images, which {100 * low:.1f} to {100 * high:.1f} % of images like them are."
+            f"Unlike the training images ({one.trained_on}; Mahalanobis distance of "
+            f"{one.features}): flagged beyond the {limit:g}th percentile of {len(one.val)} "
+            f"validation images, as {100 * low:.1f} to {100 * high:.1f} % of images like them are."
         )
 
 

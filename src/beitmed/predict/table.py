@@ -56,10 +56,12 @@ def _parquet(path: Path) -> Iterator[Callable[[Columns], None]]:
 
     def add(columns: Columns) -> None:
         nonlocal writer
-        table = pyarrow.table({
-            name: pyarrow.array(values, None if isinstance(values, np.ndarray) else pyarrow.string())
-            for name, values in columns.items()
-        })  # fmt: skip
+        # Names and notes are lists, and text even where all of them are empty.
+        arrays = [
+            pyarrow.array(values, pyarrow.string() if isinstance(values, list | tuple) else None)
+            for values in columns.values()
+        ]
+        table = pyarrow.table(arrays, list(columns))
         if writer is None:
             writer = parquet.ParquetWriter(path, table.schema)
         writer.write_table(table)

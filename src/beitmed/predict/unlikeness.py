@@ -71,7 +71,7 @@ class Unlikeness:
         return low, high
 
     def _beyond(self, percentile: float) -> int:
-        """Images are flagged that lie beyond the k-th farthest validation image; at least the 1st."""
+        """Flagged is what lies beyond the k-th farthest validation image, at least the first."""
         return max(1, int(np.floor((len(self.val) + 1) * (1 - percentile / 100) + 1e-9)))
 
     def described(self, percentile: float) -> dict[str, Any]:

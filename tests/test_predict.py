@@ -241,7 +241,7 @@ def test_it_refuses_before_torch_is_imported(place):
     code = (
         "import sys; from beitmed.commands import predict, cli\n"
         "words = ['run', 'images', 'threshold=operating_point']\n"
-        "code = cli.guarded(lambda: predict._predict(words))\n"
+        "code = cli.guarded(lambda: predict.predict(words))\n"
         "sys.exit(3 if 'torch' in sys.modules else code)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=place, check=False)

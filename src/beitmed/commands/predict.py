@@ -49,7 +49,8 @@ KEYS = {
 }  # fmt: skip
 
 
-def _predict(arguments: Sequence[str]) -> int:
+def predict(arguments: Sequence[str]) -> int:
+    """Do what the command line says; the exit code."""
     given = parser.parse(arguments, KEYS, others=True)
     runs = [path for path in given.folders if (path.expanduser() / "config.yaml").is_file()]
     images = [path for path in given.folders if path not in runs]
@@ -101,4 +102,4 @@ def _place(given: parser.Arguments, runs: Sequence[Path]) -> Path:
 
 def main() -> None:
     """Predict as the command line says."""
-    cli.run(_predict, USAGE.replace("{keys}", parser.described(KEYS)))
+    cli.run(predict, USAGE.replace("{keys}", parser.described(KEYS)))

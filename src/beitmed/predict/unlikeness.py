@@ -43,7 +43,8 @@ class Unlikeness:
     """Where the training images lie, and how far from them the validation images do, ascending.
 
     features: what they are, in words. trained_on: how many training images were looked at, of
-    `of` that the run has trained on.
+    `of` that the run has trained on. units: how many patients the validation images are of; where
+    that is not known, how many images.
     """
 
     centre: Centre
@@ -51,6 +52,7 @@ class Unlikeness:
     features: str
     trained_on: int
     of: int
+    units: int
 
     def percentiles(self, features: np.ndarray) -> Floats:
         """Features [n, d] -> how many of 100 validation images lie as near or nearer, [n]."""
@@ -60,19 +62,16 @@ class Unlikeness:
 
     def beyond(self, features: np.ndarray, percentile: float) -> Bools:
         """Which lie farther than nearly all validation images."""
-        result: Bools = self.centre.distances(features) > self.val[-self._beyond(percentile)]
+        limit = self.val[-_beyond(len(self.val), percentile)]
+        result: Bools = self.centre.distances(features) > limit
         return result
 
     def expected(self, percentile: float) -> tuple[float, float]:
         """The share of images like the validation images that is flagged, in 90 % of draws."""
-        k, n = self._beyond(percentile), len(self.val)
+        k, n = _beyond(self.units, percentile), self.units
         low, high = (float(beta.ppf(end, k, n + 1 - k)) for end in ((1 - _WITHIN) / 2,
                                                                    (1 + _WITHIN) / 2))  # fmt: skip
         return low, high
-
-    def _beyond(self, percentile: float) -> int:
-        """Flagged is what lies beyond the k-th farthest validation image, at least the first."""
-        return max(1, int(np.floor((len(self.val) + 1) * (1 - percentile / 100) + 1e-9)))
 
     def described(self, percentile: float) -> dict[str, Any]:
         """JSON values."""
@@ -83,10 +82,16 @@ class Unlikeness:
             "training_images": self.trained_on,
             "of_training_images": self.of,
             "validation_images": len(self.val),
+            "validation_patients_or_images": self.units,
             "shrinkage": self.centre.shrinkage,
             "flagged_beyond_percentile": percentile,
             "expected_flagged_share": [low, high],
         }
+
+
+def _beyond(n: int, percentile: float) -> int:
+    """Flagged is what lies beyond the k-th farthest of n, at least the first."""
+    return max(1, int(np.floor((n + 1) * (1 - percentile / 100) + 1e-9)))
 
 
 def ask(model: Model, images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -123,8 +128,9 @@ def of_run(found: Trained) -> Unlikeness | str:
     else:
         what = _PIXELS
         rows = {"train": _grid(data.train.images[train]), "val": _grid(data.val.images[val])}
-    centre = distance.fit(rows["train"])
-    result = Unlikeness(centre, np.sort(centre.distances(rows["val"])), what, len(train), of)
+    centre, groups = distance.fit(rows["train"]), data.val.groups
+    units = len(val) if groups is None else len({groups[i] for i in val})
+    result = Unlikeness(centre, np.sort(centre.distances(rows["val"])), what, len(train), of, units)
     _keep(result, path)
     return result
 
@@ -162,7 +168,7 @@ def _keep(found: Unlikeness, path: Path) -> None:
     tensors = {"mean": centre.mean, "scale": centre.scale, "whitening": centre.whitening,
                "val": found.val}  # fmt: skip
     said = {"format": FORMAT, "shrinkage": centre.shrinkage, "features": found.features,
-            "trained_on": found.trained_on, "of": found.of}  # fmt: skip
+            "trained_on": found.trained_on, "of": found.of, "units": found.units}  # fmt: skip
     try:
         files.write_atomic(path, save(tensors, {"said": json.dumps(said)}))
     except OSError as e:  # a folder of someone else's: it is fitted each time then

@@ -190,6 +190,7 @@ WRONG = {
     "a threshold": (["run", "images", "threshold=high"], "threshold: found 'high'; allowed"),
     "no point": (["run", "images", "threshold=operating_point"], "the runs have None"),
     "unfinished": (["unfinished", "images"], "this run is not finished"),
+    "foreign": (["run", "foreign", "images"], "is not a run's folder (it has no config.yaml)"),
     "weights": (["run", "images", "backbone.weights=none"], "none"),
     "model": (["damaged", "images"], "top.safetensors: cannot be read"),
     "archive": (["run", "words.npz"], "words.npz: cannot be read as an .npz archive"),
@@ -210,8 +211,9 @@ def place(finished_run, test_images, tmp_path_factory) -> Path:
         shutil.copytree(finished_run, root / name)
         if file:
             (root / name / file).unlink()
-    (root / "images").mkdir()
-    (root / "empty").mkdir()
+    for name in ("images", "empty", "foreign"):
+        (root / name).mkdir()
+    (root / "foreign" / "metrics.json").write_text("{}")
     Image.fromarray(test_images[0]).save(root / "images" / "a.png")
     (root / "words.npz").write_text("words")
     (root / "table.csv").write_text("file\nimages/a.png\n")

@@ -52,7 +52,7 @@ KEYS = {
 def predict(arguments: Sequence[str]) -> int:
     """Do what the command line says; the exit code."""
     given = parser.parse(arguments, KEYS, others=True)
-    runs = [path for path in given.folders if (path.expanduser() / "config.yaml").is_file()]
+    runs = [path for path in given.folders if _is_run(path.expanduser())]
     images = [path for path in given.folders if path not in runs]
     if not runs or not images:
         what, kind = ("run", "run's folder (it has a config.yaml)") if not runs else ("image",) * 2
@@ -77,6 +77,11 @@ def predict(arguments: Sequence[str]) -> int:
     for line in said.unreadable(counted):
         print(line, file=sys.stderr)
     return 1 if counted.problems else 0
+
+
+def _is_run(path: Path) -> bool:
+    """Whether it is a run's folder, or was one: its figures are no images to be asked about."""
+    return any((path / name).is_file() for name in ("config.yaml", "metrics.json"))
 
 
 def _place(given: parser.Arguments, runs: Sequence[Path]) -> Path:

@@ -84,11 +84,15 @@ def _unlike(asked: Asked) -> tuple[Unlikeness, ...] | str:
 def _one_block(
     asked: Asked, block: Block, counted: Counted, add: Callable[[table.Columns], None], bar: Any
 ) -> None:
-    counted.problems |= block.problems
-    counted.seen += block.seen
+    taken = 0
+
+    def tell(count: int) -> None:
+        nonlocal taken
+        taken += count
+        bar.update(counted.seen + taken // len(asked.runs) - bar.n)
+
     if block.names:
-        share = 1 / len(asked.runs)
-        watched = [_Watched(block.images, lambda n: bar.update(n * share)) for _ in asked.runs]
+        watched = [_Watched(block.images, tell) for _ in asked.runs]
         logits, features = zip(
             *(
                 unlikeness.ask(run.model, rows)
@@ -98,6 +102,8 @@ def _one_block(
         )
         decided = asked.rules.decide(logits)
         add(_columns(asked, block, decided, logits, features, counted))
+    counted.problems |= block.problems
+    counted.seen += block.seen
     bar.update(counted.seen - bar.n)
 
 

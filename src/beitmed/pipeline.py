@@ -13,8 +13,10 @@ import torch
 from beitmed import config, data, evaluation, methods, model, tasks
 from beitmed.backbones import compute, weights
 from beitmed.config import Config
-from beitmed.data import Data, sampling
+from beitmed.data import Data, label_subset, sampling
+from beitmed.data.label_subset import Labelled
 from beitmed.data.sampling import Strategy
+from beitmed.export import forms, output
 from beitmed.runs import environment, folder, record
 from beitmed.runs.folder import Run
 from beitmed.tasks import own_metrics
@@ -32,11 +34,15 @@ def run(cfg: Config) -> Path:
     method, strategy = methods.module_of(cfg), sampling.strategy(cfg.balancing)
     own = evaluation.own_metrics(cfg)
     cfg = complete(cfg)
+    if cfg.export:
+        forms.refuse(cfg, forms.HUGGING_FACE)
     with folder.open_run(cfg) as claimed:
         if claimed.predicted:
             data.check_unchanged(cfg, claimed.read_json("data.json") or {})
         if claimed.finished and evaluation.is_current(claimed, cfg):
             log.info("%s: finished before, nothing to do.", claimed.path)
+            if cfg.export and not (claimed.path / forms.HUGGING_FACE).exists():
+                _export(claimed.path)
             return claimed.path
         log.info("%s", claimed.path)
         claimed.begin(environment.describe(cfg))
@@ -47,12 +53,15 @@ def run(cfg: Config) -> Path:
                 loaded = data.load(cfg)
                 several = tasks.of(cfg.dataset.task).several_labels
                 own_metrics.check(own, len(loaded.class_names), several)
-                indices = _indices(cfg, loaded, strategy)
-                record.begin(cfg, claimed, loaded, indices)
+                labelled = label_subset.choose(cfg, loaded)
+                indices = _indices(cfg, loaded, labelled, strategy)
+                record.begin(cfg, claimed, loaded, indices, labelled)
             with claimed.phase("training"):
                 _train(cfg, claimed, loaded, indices, method)
         with claimed.phase("evaluation"):
             evaluation.evaluate(claimed, cfg)
+        if cfg.export:
+            _export(claimed.path)
     gc.collect()  # a sweep goes on in this process
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -76,9 +85,14 @@ def _train(
     record.finish(claimed, loaded, fit)
 
 
-def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:
-    labels = loaded.train.labels
+def _export(path: Path) -> None:
+    to, _ = output.write(path, forms.HUGGING_FACE)
+    log.info("The whole model, for transformers: %s", to)
+
+
+def _indices(cfg: Config, loaded: Data, labelled: Labelled, strategy: Strategy) -> np.ndarray:
+    """Which images to train on; what is balanced is the labelled part, as nobody knows the rest."""
     if not cfg.balanced:
-        return np.arange(len(labels))
+        return labelled.indices
     options = {**cfg.balancing.options, "majority_ratio": cfg.majority_ratio}
-    return strategy(labels, options, cfg.seed)
+    return labelled.indices[strategy(loaded.train.labels[labelled.indices], options, cfg.seed)]

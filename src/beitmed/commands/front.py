@@ -13,7 +13,9 @@ COMMANDS = {
     "report": "compare runs: one page, tables and figures",
     "audit": "look for duplicates and label conflicts in a dataset",
     "predict": "ask a finished run, or several, about new images",
-    "explain": "show what a run's network attends to",
+    "explain": "show what a prediction rests on, and test that",
+    "validate": "test a finished run on other data",
+    "export": "write a run's network for other programs",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",
 }

@@ -128,13 +128,11 @@ class Rules:
         if isinstance(self.val, str):
             raise UserError(f"threshold: found operating_point, but {self.val}; give threshold=0.5")
         mean, labels, _ = self.val
-        y = labels == self.positive
-        if y.all() or not y.any():
-            raise UserError(
-                "threshold: found operating_point, but the validation set lacks a class; give "
-                "threshold=0.5"
-            )
-        return decisions.threshold_at(*point, mean.log_odds[:, self.positive], y)
+        score, y = mean.log_odds[:, self.positive], labels == self.positive
+        cut = decisions.threshold_at(*point, score, y)
+        if isinstance(cut, str):
+            raise UserError(f"threshold: of the validation images {cut}; give threshold=0.5")
+        return cut
 
     def called(self, mean: Mean) -> Bools:
         """What is predicted, [n, classes]: one class an image, or any number of labels."""

@@ -129,7 +129,7 @@ def operating_point(
     for name, (_, y, _) in (("validation", val), ("test", test)):
         if y.all() or not y.any():
             return f"the {name} set lacks a class"
-    cut = threshold_at(kind, level, *val[:2])
+    cut = _cut(kind, level, *val[:2], np.ones((1, val[1].size), np.int64))[0]
     rng, code = np.random.default_rng(seed), codes(val[2], val[1].size)
     count = int(code.max()) + 1
     cases = val[1] if kind == "sensitivity" else ~val[1]
@@ -158,11 +158,12 @@ def operating_point(
     return OperatingPoint(float(cut), *rates, *fixed)
 
 
-def threshold_at(kind: str, level: float, score: Floats, y: Bools) -> float:
-    """Return the threshold at or above which a score is called positive to reach a level.
-
-    score [n], y [n]: cases, some of the class that `kind` is a rate of.
-    """
+def threshold_at(
+    kind: Literal["sensitivity", "specificity"], level: float, score: Floats, y: Bools
+) -> float | str:
+    """Return the threshold of `operating_point` that these cases [n] choose, or a reason."""
+    if y.all() or not y.any():
+        return "the set lacks a class"
     return float(_cut(kind, level, score, y, np.ones((1, y.size), np.int64))[0])
 
 

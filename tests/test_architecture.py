@@ -25,7 +25,7 @@ LAYERS = [
     {"trunk_cache", "training", "evaluation", "cross_validation"},
     {"methods"},
     {"trained"},
-    {"explain"},
+    {"explain", "external"},
     {"report"},
     {"export"},
     {"pipeline"},

@@ -30,6 +30,7 @@ CASES = {
     "resnet18": ["method=resnet18", "method.epochs=1", "method.batch_size=16"],
     "resnet18, bf16": ["method=resnet18", "method.epochs=1", "method.batch_size=16",
                        "precision=bf16"],
+    "resnet18_short": ["method=resnet18_short", "method.epochs=1"],
     "automl": ["method=automl", "method.time_budget_s=2"],
     "cached": ["unfreeze=2"],
     "cached, fp32": ["unfreeze=1", "cache.dtype=fp32", "precision=bf16"],
@@ -139,7 +140,7 @@ READ = {
 }  # fmt: skip
 SETTINGS = {
     "resnet18": ["method.epochs=1"], "resnet50": ["method.epochs=1", "data.limit=2"],
-    "automl": ["method.time_budget_s=2"],
+    "resnet18_short": ["method.epochs=1"], "automl": ["method.time_budget_s=2"],
 }  # fmt: skip
 
 

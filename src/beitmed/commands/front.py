@@ -13,6 +13,7 @@ COMMANDS = {
     "report": "compare runs: one page, tables and figures",
     "audit": "look for duplicates and label conflicts in a dataset",
     "explain": "show what a prediction rests on, and test that",
+    "validate": "test a finished run on other data",
     "export": "write a run's network for other programs",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",

@@ -58,7 +58,7 @@ def of(arguments: Sequence[str], *, sweep: bool | None = None) -> Jobs:
     sweep: whether values separated by commas are all taken; None: with `--multirun`, or where an
     experiment asks for a sweep. Raises UserError, and what Hydra raises, for what cannot be read.
     """
-    known, overrides = _options(arguments)
+    known, overrides = options(arguments)
     with _initialized(known.config_dir) as search:
         first = compose("config", [*_fixed(overrides), *search], return_hydra_config=True)
         is_sweep = sweep or known.multirun or first.hydra.mode == RunMode.MULTIRUN
@@ -78,7 +78,7 @@ def _resolved(overrides: list[str]) -> Config | UserError:
         return e
 
 
-def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Hydra's own options that matter here, and the overrides."""
     parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)

@@ -20,7 +20,9 @@ from beitmed.storage.rows import Rows
 _SMALL = 28  # px: up to here the stem for small images
 
 
-def build(name: str, size: int, channels: int, classes: int) -> nn.Module:
+def build(
+    name: str, size: int, channels: int, classes: int, stride: int | None = None
+) -> nn.Module:
     """torchvision's ResNet for images of `channels` channels and `size` px.
 
     At 28 px the stem of MedMNIST's benchmark code: a 3x3 convolution of stride 1 without max
@@ -28,13 +30,14 @@ def build(name: str, size: int, channels: int, classes: int) -> nn.Module:
     First weights as there, too: at 28 px PyTorch's own, at larger sizes torchvision's, which are
     more than twice as large, and so move half as far by a step of Adam.
     As `resnet50` torchvision has v1.5, which strides in the 3x3 convolution, as that code does.
+    stride: of the first convolution, where it is not to be this protocol's.
     """
     network: models.ResNet = {"resnet18": models.resnet18, "resnet50": models.resnet50}[name](
         weights=None, num_classes=classes
     )
     small = size <= _SMALL
     network.conv1 = nn.Conv2d(
-        channels, 64, kernel_size=3 if small else 7, stride=1 if small else 2,
+        channels, 64, kernel_size=3 if small else 7, stride=stride or (1 if small else 2),
         padding=1 if small else 3, bias=False,
     )  # fmt: skip
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")

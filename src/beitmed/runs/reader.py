@@ -17,7 +17,7 @@ from beitmed import config, tasks
 from beitmed.config import Config
 from beitmed.config.fields import Decides
 from beitmed.errors import UserError
-from beitmed.runs import predictions
+from beitmed.runs import external_tests, predictions
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
@@ -27,7 +27,8 @@ FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does 
 CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
 ENVIRONMENT = "environment.json"
 _DEPTH = 3  # of folders under a given one in which runs are looked for
-_OURS = {"contents.json", "audit.json", "explanation.json"}  # folders of other commands
+# Folders of other commands.
+_OURS = {"contents.json", "audit.json", "explanation.json", external_tests.FILE}
 # PyYAML's own C loader is ten times as fast as its Python one; not every platform's wheel has it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AGAIN = "run it again under another name (name=...)"
@@ -112,7 +113,7 @@ def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
                 "training wrote to: output_dir, by default outputs)."
             )
         folders = list(_candidates(given, _DEPTH, problems))
-        if not folders:
+        if not folders and not external_tests.folders_in(given):
             problems.append(f"{given}: no run in it (a run's folder has a config.yaml).")
         for folder in folders:
             if (resolved := folder.resolve()) in seen:

@@ -21,7 +21,17 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, export, front, jobs, power, report, validate
+from beitmed.commands import (
+    cache,
+    explain,
+    export,
+    front,
+    jobs,
+    power,
+    predict,
+    report,
+    validate,
+)
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -58,6 +68,7 @@ KEYS = {
     "report": report.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
+    "predict": predict.KEYS,
     "validate": validate.KEYS,
     "export": export.KEYS,
     "cache": cache.KEYS,

@@ -12,6 +12,7 @@ COMMANDS = {
     "power": "how many test images and seeds a difference needs",
     "report": "compare runs: one page, tables and figures",
     "audit": "look for duplicates and label conflicts in a dataset",
+    "predict": "ask a finished run, or several, about new images",
     "explain": "show what a prediction rests on, and test that",
     "validate": "test a finished run on other data",
     "export": "write a run's network for other programs",

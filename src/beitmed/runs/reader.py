@@ -231,14 +231,14 @@ def read_history(folder: Path) -> list[dict[str, float | None]]:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 
 
-def read_trained_labels(folder: Path) -> np.ndarray:
-    """Labels of the images that were trained on: int64 [n], or [n, labels]."""
+def read_trained(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The images that were trained on: indices int64 [n] and labels int64 [n], or [n, labels]."""
     path = folder / "train_indices.csv"
     try:
         with path.open(newline="", encoding="utf-8") as f:
             _, *rows = csv.reader(f)
-        labels = np.array([row[1:] for row in rows], np.int64)
-        return labels[:, 0] if labels.shape[1] == 1 else labels
+        table = np.array(rows, np.int64)
+        return table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]
     except (OSError, ValueError, IndexError, csv.Error) as e:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 

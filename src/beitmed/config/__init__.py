@@ -13,12 +13,14 @@ from beitmed.config.identity import (
     without_fold,
 )
 from beitmed.config.overrides import check_read
+from beitmed.config.pretrain import PretrainRun
 from beitmed.config.run import CacheConfig, Config, DataConfig, check, unknown_key
 
 __all__ = [
     "CacheConfig",
     "Config",
     "DataConfig",
+    "PretrainRun",
     "changed",
     "check",
     "check_read",

@@ -171,10 +171,13 @@ def read(folder: Path) -> FinishedRun:
     return run
 
 
-def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
+def read_config(
+    folder: Path, changes: Sequence[str] = (), kind: type[Config] = Config
+) -> Config:
     """The configuration of the run in `folder`, checked as one from the command line is.
 
     changes: `key=value` for what decides no number, where the run was moved to another machine.
+    kind: what its configuration is of.
     Raises UserError if the folder is no run's, if its config.yaml is damaged or of another
     version, or if a change is not allowed.
     """
@@ -191,7 +194,7 @@ def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
     except (OSError, ValueError, yaml.YAMLError) as e:
         raise UserError(f"{file}: cannot be read ({e}). Restore it, or {_AGAIN}.") from e
     try:
-        cfg = config.check(values)
+        cfg = config.check(values, kind)
     except UserError as e:
         raise UserError(
             f"{file}: was written by another version of beitmed, or changed by hand: {e}"

@@ -26,7 +26,7 @@ LAYERS = [
     {"methods"},
     {"trained"},
     {"explain"},
-    {"report", "pipeline"},
+    {"report", "pipeline", "pretraining"},
     {"commands"},
     {"forms"},
 ]

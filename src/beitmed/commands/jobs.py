@@ -62,8 +62,8 @@ def of(
     """Compose every run of a command line.
 
     sweep: whether values separated by commas are all taken; None: with `--multirun`, or where an
-    experiment asks for a sweep. primary, kind: the YAML file that a command begins with, and what its
-    configuration is. Raises UserError, and what Hydra raises, for what cannot be read.
+    experiment asks for a sweep. primary, kind: the YAML file that a command begins with, and what
+    its configuration is. Raises UserError, and what Hydra raises, for what cannot be read.
     """
     known, overrides = _options(arguments)
     with _initialized(known.config_dir) as search:

@@ -2,6 +2,7 @@
 
 from beitmed.config.compose import conf_dir, register_resolvers, resolve
 from beitmed.config.identity import (
+    as_yaml,
     changed,
     differences,
     digest,
@@ -21,6 +22,7 @@ __all__ = [
     "Config",
     "DataConfig",
     "PretrainRun",
+    "as_yaml",
     "changed",
     "check",
     "check_read",

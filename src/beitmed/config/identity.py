@@ -95,6 +95,11 @@ def keys(*wanted: Decides) -> list[str]:
     return [key for key, field in key_errors.keys(Config) if decides(field) in wanted]
 
 
+def as_yaml(cfg: Config) -> str:
+    """Every key and its value, as a file that `check` takes once it is read."""
+    return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Which values of two identities differ, one phrase a key."""
     return [

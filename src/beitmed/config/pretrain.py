@@ -73,9 +73,7 @@ class HybridObjective(_Masked):
     projection: Count
 
 
-Objective = Annotated[
-    TokensObjective | PixelsObjective | HybridObjective, Discriminator("name")
-]
+Objective = Annotated[TokensObjective | PixelsObjective | HybridObjective, Discriminator("name")]
 
 
 class PretrainConfig(Strict):
@@ -99,9 +97,9 @@ class PretrainConfig(Strict):
     probe: Literal["knn", "linear", "none"]
     every: Count
 
-    @property
-    def changes_images(self) -> bool:
-        return self.crop < 1 or self.flip is not False or self.intensity > 0
+    def changes_images(self, flips: bool) -> bool:
+        """Whether the network sees an image otherwise each time; flips: of a set at least."""
+        return self.crop < 1 or flips or self.intensity > 0
 
 
 class PretrainRun(Config):

@@ -114,9 +114,7 @@ def complete(cfg: PretrainRun) -> PretrainRun:
             f"pretrain.images: {cfg.pretrain.images} does not hold the images that were recorded "
             "(pretrain.content). Restore them, or set pretrain.content=null for a new run."
         )
-    return cfg.model_copy(
-        update={"pretrain": cfg.pretrain.model_copy(update={"content": found})}
-    )
+    return cfg.model_copy(update={"pretrain": cfg.pretrain.model_copy(update={"content": found})})
 
 
 def load(cfg: PretrainRun) -> list[Source]:

@@ -101,8 +101,8 @@ def _own_px(folder: Path) -> int | None:
 def _check_grid(objective: TokensObjective, px: int, side: int) -> None:
     if px != STRIDE * side:
         raise UserError(
-            f"objective.tokenizer: reads {px} px and gives {px / STRIDE:g} x {px / STRIDE:g} visual "
-            f"words, but this backbone has {side} x {side} patches. Choose a backbone of as many "
+            f"objective.tokenizer: reads {px} px and gives {px / STRIDE:g} x {px / STRIDE:g} "
+            f"visual words, but this backbone has {side} x {side} patches. Choose a backbone of as many "
             f"patches, or set objective.tokenizer_px={STRIDE * side} to have the tokenizer read "
             "images of that side."
         )

@@ -74,9 +74,7 @@ class Pixels(nn.Module):
         zero = torch.zeros_like(x)
         at = torch.stack([width, zero, x, zero, height, y], 1).view(-1, 2, 3)
         grid = affine_grid(at, [len(found), found.shape[1], size, size], align_corners=False)
-        found = grid_sample(
-            found, grid, mode=self.mode, padding_mode="border", align_corners=False
-        )
+        found = grid_sample(found, grid, mode=self.mode, padding_mode="border", align_corners=False)
         gains, offsets = (view[name].view(-1, 1, 1, 1) for name in ("gains", "offsets"))
         return ((found - 0.5) * gains + 0.5 + offsets).clamp(0, 1)
 

@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from beitmed import config
 from beitmed.config import Config
 from beitmed.errors import UserError, disk_full
@@ -195,8 +193,7 @@ def _claim(run: Run, cfg: Config) -> None:
                 "name=... or output_dir=... to something else."
             )
         header = f"# beitmed run {run.path.name}: the configuration as it was resolved\n"
-        text = yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        files.write_atomic(file, header + text)
+        files.write_atomic(file, header + config.as_yaml(cfg))
         return
     before = reader.read_config(run.path, kind=type(cfg))
     differing = config.differences(config.identity(before), config.identity(cfg))

@@ -26,6 +26,7 @@ from beitmed.tasks import Task
 FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does not know
 CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
 ENVIRONMENT = "environment.json"
+PRETRAINING = "pretraining.json"  # marks a pre-training as done
 _DEPTH = 3  # of folders under a given one in which runs are looked for
 _OURS = {"contents.json", "audit.json", "attention.json"}  # folders of other commands
 # PyYAML's own C loader is ten times as fast as its Python one; not every platform's wheel has it.
@@ -128,6 +129,8 @@ def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
 def _candidates(folder: Path, depth: int, problems: list[str]) -> Iterator[Path]:
     try:
         names = {entry.name: entry for entry in folder.iterdir()}
+        if PRETRAINING in names:  # has a configuration, and predicts nothing
+            return
         if names.keys() & {"config.yaml", "metrics.json"}:
             yield folder
             return
@@ -171,9 +174,7 @@ def read(folder: Path) -> FinishedRun:
     return run
 
 
-def read_config(
-    folder: Path, changes: Sequence[str] = (), kind: type[Config] = Config
-) -> Config:
+def read_config(folder: Path, changes: Sequence[str] = (), kind: type[Config] = Config) -> Config:
     """The configuration of the run in `folder`, checked as one from the command line is.
 
     changes: `key=value` for what decides no number, where the run was moved to another machine.

@@ -62,29 +62,44 @@ def _numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
     return network.tokens(batch["pixel_values"].shape[-1]) * network.model.config.hidden_size
 
 
-class _Trainer(Trainer):
-    """The Trainer, passing parts of a batch where that is faster, and stopping at a lost loss."""
-
-    _share = 1.0  # of the batch, that the part has which is being passed
+class FiniteTrainer(Trainer):
+    """The Trainer, stopping at a lost loss."""
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        assert isinstance(self.model, FreezableBackbone)
-        if self.model.whole:  # the paper's own code, step for step
-            loss = super().training_step(model, inputs, num_items_in_batch)
-        else:
-            loss = torch.zeros((), device=self.args.device)
-            for share, part in chunks(inputs, self.model):
-                self._share = share
-                loss += super().training_step(model, part, num_items_in_batch)
-            self._share = 1.0
+        loss = self.pass_batch(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise UserError(
                 f"train: the loss is {loss.item()} at step {self.state.global_step + 1} of "
                 f"{self.state.max_steps}. Try a smaller train.learning_rate, "
                 "train.max_grad_norm=1.0, or precision=fp32."
             )
+        return loss
+
+    def pass_batch(
+        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any
+    ) -> torch.Tensor:
+        """The loss of a batch, once its gradients are there."""
+        return super().training_step(model, inputs, num_items_in_batch)
+
+
+class _Trainer(FiniteTrainer):
+    """The same, passing parts of a batch where that is faster."""
+
+    _share = 1.0  # of the batch, that the part has which is being passed
+
+    def pass_batch(
+        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any
+    ) -> torch.Tensor:
+        assert isinstance(self.model, FreezableBackbone)
+        if self.model.whole:  # the paper's own code, step for step
+            return super().pass_batch(model, inputs, num_items_in_batch)
+        loss = torch.zeros((), device=self.args.device)
+        for share, part in chunks(inputs, self.model):
+            self._share = share
+            loss += super().pass_batch(model, part, num_items_in_batch)
+        self._share = 1.0
         return loss
 
     def prediction_step(
@@ -114,7 +129,7 @@ class _Trainer(Trainer):
         assert not lost and not load_result.unexpected_keys, load_result
 
 
-class _CompletionMark(TrainerCallback):
+class CompletionMark(TrainerCallback):
     """A process can be killed while it writes a checkpoint: only marked ones are resumed from."""
 
     def on_save(
@@ -159,17 +174,21 @@ def build(
 
     trainer = _Trainer(
         model=network,
-        args=_arguments(cfg, checkpoints, "no" if val is None else "epoch"),
+        args=arguments(cfg, checkpoints, "no" if val is None else "epoch"),
         train_dataset=train,
         eval_dataset=val,
         compute_metrics=None if score is None else compute_metrics,
-        callbacks=[_CompletionMark()],
+        callbacks=[CompletionMark()],
     )
-    # Its own bar prints every log record; without a terminal a bar is only noise.
+    set_progress(trainer)
+    return trainer
+
+
+def set_progress(trainer: Trainer) -> None:
+    """Its own bar prints every log record; without a terminal a bar is only noise."""
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():
         trainer.add_callback(_Progress())
-    return trainer
 
 
 def fit(
@@ -189,11 +208,14 @@ def fit(
     """
     trainer = build(network, train, val, cfg, checkpoints, score)
     trainer.add_callback(_EpochReport(report))
-    trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+    trainer.train(resume_from_checkpoint=last_complete(checkpoints))
     return history(trainer.state)
 
 
-def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
+def arguments(
+    cfg: Config, checkpoints: Path, every: str, logging: str = "epoch"
+) -> TrainingArguments:
+    """What a Trainer is told of a configuration; every: when it evaluates and saves."""
     compute.check(cfg)
     use_cpu = compute.device(cfg).type == "cpu"
     t = cfg.train
@@ -219,7 +241,7 @@ def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
         use_cpu=use_cpu,
         eval_strategy=every,
         save_strategy=every,
-        logging_strategy="epoch",
+        logging_strategy=logging,
         save_total_limit=1,
         load_best_model_at_end=False,
         logging_nan_inf_filter=False,
@@ -236,7 +258,8 @@ def _with_warmup(schedule: str) -> str:
     return "constant_with_warmup" if schedule == "constant" else schedule
 
 
-def _last_complete(checkpoints: Path) -> str | None:
+def last_complete(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end, if any; others are removed."""
     found = {int(p.parent.name.split("-")[1]): p.parent for p in checkpoints.glob(f"*/{_COMPLETE}")}
     for folder in checkpoints.glob("checkpoint-*"):
         if folder not in found.values():

@@ -26,7 +26,7 @@ def reconstructions(
     """
     if not rows or len({len(images) for _, images in rows}) != 1:
         raise ValueError("rows: at least one, all of as many pictures, is needed")
-    left, gap = 0.85 if width > WIDTH else 0.62, 0.05
+    left, gap = 0.85 if width > WIDTH else 0.72, 0.05
     columns = min(len(rows[0][1]), 8 if width > WIDTH else 4)
     side = min(1.0, (width - left - EDGE) / columns - gap)
     page = Page(width, len(rows) * (side + gap) + 0.05, title, notes)

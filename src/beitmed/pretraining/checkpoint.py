@@ -134,4 +134,4 @@ def write(
 def _architecture(network: MaskedNetwork) -> str:
     if network.model.config.model_type == "beit" and isinstance(network.objective, TokensObjective):
         return "BeitForMaskedImageModeling"
-    return type(network.model).__name__
+    return type(network.model.base_model).__name__

@@ -100,9 +100,9 @@ def _own_px(folder: Path) -> int | None:
 
 def _check_grid(objective: TokensObjective, px: int, side: int) -> None:
     if px != STRIDE * side:
+        grid, own = f"{px / STRIDE:g} x {px / STRIDE:g}", f"{side} x {side}"
         raise UserError(
-            f"objective.tokenizer: reads {px} px and gives {px / STRIDE:g} x {px / STRIDE:g} "
-            f"visual words, but this backbone has {side} x {side} patches. Choose a backbone of as many "
-            f"patches, or set objective.tokenizer_px={STRIDE * side} to have the tokenizer read "
-            "images of that side."
+            f"objective.tokenizer: reads {px} px and gives {grid} visual words, but this backbone "
+            f"has {own} patches. Choose a backbone of as many patches, or set "
+            f"objective.tokenizer_px={STRIDE * side} to have the tokenizer read images of that side."
         )

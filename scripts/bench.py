@@ -2,6 +2,7 @@
 
     python scripts/bench.py                 everything that a CPU can show
     python scripts/bench.py --variants      the paper's eight variants in real sizes, on a GPU, bf16
+    python scripts/bench.py --pretrain      pre-training beside transformers' own loop
     python scripts/bench.py --smoke         shows that all of it runs, on a tiny geometry
 
 The peer is `bench_peer.py`. All parts are measured in turn, round by round, so that a machine that
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import torch
 from bench_parts import measure_parts, totals
+from bench_pretrain import pretraining
 from bench_runs import depths, exactness, many, memory, variants, whole_runs
 from bench_table import LARGE, TINY, Table
 
@@ -32,6 +34,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", type=Path, default=Path("outputs/benchmark.csv"))
     parser.add_argument("--variants", action="store_true", help="the eight variants, on a GPU")
+    parser.add_argument("--pretrain", action="store_true", help="pre-training, and nothing else")
     parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
     parser.add_argument("--only", choices=["parts", "runs", "memory", "exactness"])
     parser.add_argument("--data", type=Path, help="folder with breastmnist.npz, for exactness")
@@ -49,6 +52,8 @@ def main() -> None:
         if options.variants:
             backbone, scale = (TINY[1:], 0.02) if smoke else (LARGE[1:], 1.0)
             variants(table, Path(scratch), backbone, scale)
+        elif options.pretrain:
+            pretraining(table, rounds, smoke)
         else:
             if options.only in (None, "parts"):
                 totals(table, measure_parts(table, rounds, geometry))

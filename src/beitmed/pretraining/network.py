@@ -96,6 +96,17 @@ class MaskedNetwork(nn.Module):
         own = self._own_mask_token
         return self.get_parameter(_MASK_TOKEN) if own is None else own
 
+    @property
+    def sums(self) -> bool:
+        """Whether a batch's loss is the mean of its images' own: a contrast compares them."""
+        return not hasattr(self, "projector")
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers a layer passes on for an image."""
+        config = self.model.config
+        return (self.family.prefix(config) + self.side**2) * config.hidden_size
+
     def _mask(self, module: nn.Module, inputs: Any, found: Any) -> Any:
         if self._masks is None:
             return None

@@ -103,6 +103,6 @@ def _check_grid(objective: TokensObjective, px: int, side: int) -> None:
         grid, own = f"{px / STRIDE:g} x {px / STRIDE:g}", f"{side} x {side}"
         raise UserError(
             f"objective.tokenizer: reads {px} px and gives {grid} visual words, but this backbone "
-            f"has {own} patches. Choose a backbone of as many patches, or set "
-            f"objective.tokenizer_px={STRIDE * side} to have the tokenizer read images of that side."
+            f"has {own} patches. Choose a backbone of as many patches, or have the tokenizer read "
+            f"images of that side: objective.tokenizer_px={STRIDE * side}."
         )

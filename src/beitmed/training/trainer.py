@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,15 @@ def chunks(
     """
     n = size = len(batch["labels"])
     if next(network.parameters()).device.type == "cpu":
-        size = 1 << max(0, int(math.log2(_NUMBERS_AT_ONCE_ON_A_CPU / _numbers(batch, network))))
+        size = at_once_on_a_cpu(_numbers(batch, network))
     for start in range(0, n, size):
         part = {name: values[start : start + size] for name, values in batch.items()}
         yield len(part["labels"]) / n, part
+
+
+def at_once_on_a_cpu(numbers: int) -> int:
+    """How many images, of which each layer passes on so many numbers."""
+    return 1 << max(0, int(math.log2(_NUMBERS_AT_ONCE_ON_A_CPU / numbers)))
 
 
 def _numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
@@ -62,13 +67,23 @@ def _numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
     return network.tokens(batch["pixel_values"].shape[-1]) * network.model.config.hidden_size
 
 
-class FiniteTrainer(Trainer):
-    """The Trainer, stopping at a lost loss."""
+class PartsTrainer(Trainer):
+    """The Trainer, passing a batch in parts, and stopping at a lost loss."""
+
+    _share = 1.0  # of the batch, that the part has which is being passed
+
+    def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
+        """Parts of a batch, and the share of its loss that each has."""
+        return [(1.0, inputs)]
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        loss = self.pass_batch(model, inputs, num_items_in_batch)
+        loss = torch.zeros((), device=self.args.device)
+        for share, part in self.parts(inputs):
+            self._share = share
+            loss += super().training_step(model, part, num_items_in_batch)
+        self._share = 1.0
         if not torch.isfinite(loss):
             raise UserError(
                 f"train: the loss is {loss.item()} at step {self.state.global_step + 1} of "
@@ -77,30 +92,19 @@ class FiniteTrainer(Trainer):
             )
         return loss
 
-    def pass_batch(
-        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any
-    ) -> torch.Tensor:
-        """The loss of a batch, once its gradients are there."""
-        return super().training_step(model, inputs, num_items_in_batch)
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        found: Any = super().compute_loss(*args, **kwargs)
+        # With its outputs where it evaluates, which is not done in parts.
+        return found if isinstance(found, tuple) else found * self._share
 
 
-class _Trainer(FiniteTrainer):
-    """The same, passing parts of a batch where that is faster."""
+class _Trainer(PartsTrainer):
+    """The same, where parts are faster, of a network whose trunk is frozen."""
 
-    _share = 1.0  # of the batch, that the part has which is being passed
-
-    def pass_batch(
-        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any
-    ) -> torch.Tensor:
+    def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
         assert isinstance(self.model, FreezableBackbone)
-        if self.model.whole:  # the paper's own code, step for step
-            return super().pass_batch(model, inputs, num_items_in_batch)
-        loss = torch.zeros((), device=self.args.device)
-        for share, part in chunks(inputs, self.model):
-            self._share = share
-            loss += super().pass_batch(model, part, num_items_in_batch)
-        self._share = 1.0
-        return loss
+        # Whole is the paper's own code, step for step.
+        return super().parts(inputs) if self.model.whole else chunks(inputs, self.model)
 
     def prediction_step(
         self, model: torch.nn.Module, inputs: Any, *args: Any, **kwargs: Any
@@ -115,11 +119,6 @@ class _Trainer(FiniteTrainer):
         loss = sum(share * part_loss for share, (part_loss, _, _) in parts)
         logits, labels = (torch.cat([part[i] for _, part in parts]) for i in (1, 2))
         return loss, logits, labels
-
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        found: Any = super().compute_loss(*args, **kwargs)
-        # With its outputs where it evaluates, which is not done in parts.
-        return found if isinstance(found, tuple) else found * self._share
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # Checkpoints hold the trained parameters only: the Trainer finds the frozen ones missing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,26 @@ from beitmed.training.trainer import Row
 Look = Callable[[], dict[str, float]]
 
 
-class _Trainer(trainer.FiniteTrainer):
+class _Trainer(trainer.PartsTrainer):
     """Steps in a given order; an evaluation is a look, whatever that is."""
 
     order: Sampler[Any]
     look: Look
+
+    def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
+        """Where the loss is a mean over images, and each counts the same: it is that of the whole.
+
+        The parts are those of `trainer.chunks`.
+        """
+        network: Any = self.model
+        n = size = len(inputs["images"])
+        if network.sums and inputs["images"].device.type == "cpu":
+            size = trainer.at_once_on_a_cpu(network.numbers)
+        return [
+            (len(part["images"]) / n, part)
+            for start in range(0, n, size)
+            for part in [_slice(inputs, start, start + size)]
+        ]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         return self.order
@@ -67,6 +82,13 @@ class _Report(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         self.report(history(state)[-1])
+
+
+def _slice(batch: Any, start: int, stop: int) -> Any:
+    return {
+        name: _slice(values, start, stop) if isinstance(values, dict) else values[start:stop]
+        for name, values in batch.items()
+    }
 
 
 def _as_they_are(batch: Any) -> Any:

@@ -15,6 +15,7 @@ from beitmed.errors import UserError
 from beitmed.report.content import (
     attention_maps,
     checklist,
+    checkpoints,
     comparison_tables,
     conclusions,
     examples,
@@ -78,6 +79,8 @@ def build(
         if options.attention:
             parts.append(attention_maps.section(test_set, folder, options.data_root))
         parts.append(_single_runs(evidence, folder))
+    if (origin := checkpoints.section(runs)) is not None:
+        parts.append(origin)
     parts.append(checklist.section(found))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),

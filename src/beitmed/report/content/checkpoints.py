@@ -32,7 +32,7 @@ def section(runs: Sequence[FinishedRun]) -> Section | None:
         ],
         tables=[
             Table(
-                id="checkpoints",
+                id="networks",
                 title="Checkpoints and what they were trained on",
                 columns=[Column(name) for name in columns],
                 rows=rows,

@@ -122,7 +122,7 @@ def ours(cfg: PretrainRun, images: np.ndarray, steps: int, folder: Path) -> Trai
     data = batches.Batches(cfg, [source], network.side, None)
     if cfg.objective.name == "tokens":
         few = type(data.pool)([images[:512]])
-        found = looks.words(cfg, network, few)
+        found = looks.words(network, few)
         data.codes = np.resize(found, (len(images), found.shape[1]))
     order = batches.Order([source], cfg.seed)
     return unlabelled.build(

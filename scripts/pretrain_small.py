@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from beitmed.data import phantom
+from beitmed.storage import files
 
 MOST = 12_000_000  # bytes of the folder
 SIZE = 28
@@ -65,6 +66,7 @@ def halve(run: Path, to: Path) -> int:
     tensors = load_file(to / "model.safetensors")
     kept = {n: t.to(torch.float16) for n, t in tensors.items() if not n.startswith("decoder.")}
     save_file(kept, to / "model.safetensors", {"format": "pt"})
+    files.share(to / "model.safetensors")
     return sum(file.stat().st_size for file in to.iterdir())
 
 

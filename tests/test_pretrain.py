@@ -17,6 +17,7 @@ import yaml
 from conftest import beitmed
 from PIL import Image
 from pretrain_runs import FAST, TINY, WORDS, resolve
+from test_image_files import dicom
 from transformers import BeitForMaskedImageModeling
 
 from beitmed.commands import jobs
@@ -244,10 +245,11 @@ def test_ones_own_images_without_labels(medmnist_folder, tmp_path):
         pixels = rng.integers(0, 256, (40, 30 + i), np.uint8)
         (tmp_path / "in" / f"{i % 2}").mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "in" / f"{i % 2}" / f"{i}.png")
+    dicom(tmp_path / "in" / "x.dcm", rng.integers(0, 4096, (64, 64), np.uint16), BitsStored=12)
     given = ("pretrain.images=in", "pretrain.held_out=0.25")
     run = done(medmnist_folder, *given, cwd=tmp_path)
     [facts] = json.loads((run / "data.json").read_text())["sets"]
-    assert (facts["set"], facts["images"], facts["held_out"]) == ("in", 9, 3)
+    assert (facts["set"], facts["images"], facts["held_out"]) == ("in", 10, 3)
     assert "val_auc" not in (run / "history.csv").read_text()
     shutil.move(tmp_path / "in", tmp_path / "elsewhere")
     again = pretrain(medmnist_folder, "pretrain.images=elsewhere", given[1], "name=a", cwd=tmp_path)
@@ -269,6 +271,7 @@ BAD = {
     "pretrain.datasets=[mars]": ["pretrain.datasets: found 'mars'", "allowed: blood, breast"],
     "pretrain.weights=[1,2]": ["pretrain.weights: found 2 for 1 sets (breast)"],
     "pretrain.probe=svm": ["pretrain.probe: found 'svm'", "'knn', 'linear' or 'none'"],
+    "experiment=paper": ["experiment=paper: is of beitmed train"],
     "objective=words": ["objective", "pixels", "tokens", "hybrid"],
 }
 

@@ -10,8 +10,7 @@ from beitmed.runs import reader
 
 
 def test_a_report_prints_licence_source_and_overlap_of_its_checkpoints(tmp_path):
-    for seed in (1, 2):
-        make(tmp_path / "outputs" / f"rad-{seed}", "backbone=rad_dino", f"seed={seed}")
+    make(tmp_path / "outputs" / "rad", "backbone=rad_dino")
     make(tmp_path / "outputs" / "large")
     runs, problems = reader.find([tmp_path / "outputs"])
     assert not problems

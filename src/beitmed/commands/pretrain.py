@@ -61,6 +61,8 @@ def _check_read(members: Sequence[config.Config], overrides: Sequence[str]) -> N
     """Refuse what no pre-training of the command line reads."""
     for override in overrides:
         key = override.lstrip("+~").partition("=")[0].partition("@")[0]
+        if key == "experiment":
+            raise UserError(f"{override}: is of beitmed train; name what it sets, or leave it out.")
         if all(any(key == k or key.startswith(f"{k}.") for k in cfg.unused()) for cfg in members):
             why = (
                 "which learns from pretrain.datasets or pretrain.images; name the dataset there"

@@ -82,7 +82,8 @@ class PretrainConfig(Strict):
     datasets: names of shipped ones; null: the one of `dataset`, unless `images` is given. weights:
     how often an image of each set is seen in an epoch, `images` last; null: once. content: digest
     of `images`, filled in. crop: the least share of the area. flip: null: where the dataset's YAML
-    allows it. intensity: the largest change of gain and offset.
+    allows it. intensity: the largest change of gain and offset. fit, levels: how a file of `images`
+    becomes an image, as dataset.fit and dataset.intensity have it.
     """
 
     datasets: Annotated[list[str], Field(min_length=1)] | None
@@ -94,8 +95,13 @@ class PretrainConfig(Strict):
     crop: Annotated[float, Field(gt=0, le=1)]
     flip: bool | None
     intensity: Annotated[float, Field(ge=0, lt=1)]
-    probe: Literal["knn", "linear", "none"]
-    every: Count
+    fit: Literal["pad", "crop", "squash"]
+    levels: Literal["dtype", "minmax"]
+    probe: Annotated[Literal["knn", "linear", "none"], Decides.NOTHING]
+    every: Annotated[Count, Decides.NOTHING]
+
+    def unused(self) -> set[str]:
+        return {"fit", "levels", "content"} if self.images is None else set()
 
     def changes_images(self, flips: bool) -> bool:
         """Whether the network sees an image otherwise each time; flips: of a set at least."""

@@ -99,7 +99,7 @@ def _train(
     read = batches.Batches(cfg, found, network.side, None)
     if isinstance(cfg.objective, TokensObjective) and not read.changed:
         log.info("The visual words of %s images are found once.", f"{len(read):,}")
-        read.codes = looks.words(cfg, network, read.pool)
+        read.codes = looks.words(network, read.pool)
     order = batches.Order(found, cfg.seed)
     steps = -(-len(order) // cfg.train.batch_size) * cfg.train.epochs
     log.info(

@@ -21,6 +21,7 @@ from beitmed.pretraining.sources import Labelled, Pool, Source
 from beitmed.storage.rows import Rows
 
 _PROBED = 2000  # images of a split, from its start
+_AT_ONCE = 32  # images of a pass; another number may move the last digits, and a word with them
 _NEIGHBORS = 20
 
 
@@ -68,15 +69,15 @@ class Looks:
         """float32 [n, pooled] of the first images."""
         device = self.network.head.weight.device
         parts = []
-        for part in _parts(Pool([images[:_PROBED]]), self.cfg.train.eval_batch_size):
+        for part in _parts(Pool([images[:_PROBED]])):
             with compute.autocast(self.cfg, device):
                 parts.append(self.network.pooled(part.to(device)).float().cpu().numpy())
         return np.concatenate(parts)
 
 
-def _parts(pool: Pool, size: int) -> Iterator[torch.Tensor]:
-    for start in range(0, len(pool), size):
-        yield pool.take(np.arange(start, min(start + size, len(pool))))
+def _parts(pool: Pool) -> Iterator[torch.Tensor]:
+    for start in range(0, len(pool), _AT_ONCE):
+        yield pool.take(np.arange(start, min(start + _AT_ONCE, len(pool))))
 
 
 def _to(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
@@ -87,9 +88,9 @@ def _to(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torc
 
 
 @torch.no_grad()
-def words(cfg: PretrainRun, network: MaskedNetwork, pool: Pool) -> np.ndarray:
+def words(network: MaskedNetwork, pool: Pool) -> np.ndarray:
     """The visual words of all images as they are, uint16 [n, patches], once."""
     device = network.head.weight.device
     found = [network.codes(part.to(device)).cpu().numpy().astype(np.uint16)
-             for part in _parts(pool, cfg.train.eval_batch_size)]  # fmt: skip
+             for part in _parts(pool)]  # fmt: skip
     return np.concatenate(found)

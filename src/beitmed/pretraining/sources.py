@@ -190,7 +190,7 @@ def _items(given: str) -> Any:
 
 def _unlabelled(cfg: PretrainRun, weight: float) -> Source:
     given = str(cfg.pretrain.images)
-    form = Form(cfg.size, True, cfg.dataset.fit, cfg.dataset.intensity, cfg.dataset.min_side)
+    form = Form(cfg.size, True, cfg.pretrain.fit, cfg.pretrain.levels)
     block = new_images.read_all(_items(given), form)
     if block.problems:
         first = [f"  {shown(name)}: {why}" for name, why in list(block.problems.items())[:20]]

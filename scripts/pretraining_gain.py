@@ -13,7 +13,6 @@ Finished parts are skipped: a run that was interrupted goes on.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -37,7 +36,9 @@ Key = tuple[str, float]  # kind, learning rate
 def beitmed(*arguments: str) -> None:
     """Do one command, shown as it is."""
     print("beitmed", *arguments, flush=True)
-    subprocess.run([sys.executable, "-m", "beitmed", *arguments], check=True, env=os.environ)
+    done = subprocess.run([sys.executable, "-m", "beitmed", *arguments], check=False)
+    if done.returncode:  # it has said why
+        sys.exit(done.returncode)
 
 
 def start(name: str, seed: int, options: argparse.Namespace, *extra: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from beitmed.errors import UserError
 from beitmed.pretraining import checkpoint, views
 from beitmed.pretraining.network import MaskedNetwork, standardised
 from beitmed.pretraining.views import Pixels
+from beitmed.training import trainer, unlabelled
 
 PIXELS = {"masking": "random", "mask_ratio": 0.5, "target": "mae"}
 MAE = PixelsObjective(name="pixels", **PIXELS)
@@ -255,6 +257,24 @@ def test_views_keep_to_what_is_allowed():
     grey = colour.float().mean((2, 3))
     changed = pixels.levels(colour, {**whole, "gains": drawn["gains"]}, 28).mean((2, 3))
     assert torch.equal(changed.argsort(1), grey.argsort(1))  # gain and offset are not a colour's
+
+
+def test_a_batch_passed_in_parts_has_the_loss_and_the_gradients_of_the_whole(batch, monkeypatch):
+    network = network_of("beit").train()
+    masks = torch.arange(16).expand(4, -1) % 2 == 0
+    whole = {**batch, "masks": masks, "view": views.draw(
+        np.random.default_rng(0), np.zeros(4, bool), 0.5, 0.1)}  # fmt: skip
+    network(**whole)["loss"].backward()
+    expected = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+    network.zero_grad()
+    monkeypatch.setattr(trainer, "_NUMBERS_AT_ONCE_ON_A_CPU", 2 * network.numbers)
+    parts = unlabelled._Trainer.parts(SimpleNamespace(model=network), whole)
+    assert [(share, len(part["view"]["boxes"])) for share, part in parts] == [(0.5, 2)] * 2
+    for share, part in parts:
+        (share * network(**part)["loss"]).backward()
+    for n, p in network.named_parameters():
+        if n in expected:
+            torch.testing.assert_close(p.grad, expected[n], atol=1e-6, rtol=1e-4, msg=n)
 
 
 def test_a_patch_is_standardised_by_its_own_pixels():

@@ -90,7 +90,7 @@ def _copy(parameter: torch.Tensor, tensor: torch.Tensor) -> None:
 
 def tensors(network: MaskedNetwork, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     """All that was pre-trained, under the names of transformers' classes, and contiguous."""
-    left_out = {name for name, _ in network._of_the_classification()}
+    left_out = {name for name, _ in network.of_the_classification()}
     found = {n: t for n, t in network.model.state_dict().items() if n not in left_out}
     found[f"{network.embeddings}.mask_token"] = network.token
     head = _HEADS[network.objective.name]

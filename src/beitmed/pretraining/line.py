@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections.abc import Sequence
@@ -54,6 +55,9 @@ def run(cfg: PretrainRun) -> Path:
             history = _train(cfg, claimed, network, found)
         with claimed.phase("export"):
             _finish(cfg, claimed, network, processor, found, history)
+    gc.collect()  # a sweep goes on in this process
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     return claimed.path
 
 
@@ -186,8 +190,6 @@ def _finish(
     )  # fmt: skip
     log.info("What was learnt is in %s. To use it:", target)
     log.info("  beitmed train backbone=auto backbone.weights=%s", target)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _caveats(cfg: PretrainRun, found: Sequence[Source]) -> list[str]:

@@ -60,11 +60,11 @@ class MaskedNetwork(nn.Module):
                 self.projector = nn.Sequential(
                     _linear(size, size), nn.GELU(), _linear(size, objective.projection)
                 )
-        for name, parameter in self._of_the_classification():
+        for name, parameter in self.of_the_classification():
             parameter.requires_grad_(False)
             assert not name.startswith(self.family.layers), name
 
-    def _of_the_classification(self) -> list[tuple[str, nn.Parameter]]:
+    def of_the_classification(self) -> list[tuple[str, nn.Parameter]]:
         """Parameters of the model that no pre-training reaches."""
         starts: tuple[str, ...] = ("classifier.",)
         if not self.family.norm_first:

@@ -46,13 +46,16 @@ def _pretrain(arguments: Sequence[str]) -> int:
 
             assert isinstance(found, PretrainRun)
             line.run(found)
-        except UserError as e:
+        except Exception as e:
             if not planned.sweep:
                 raise
             failures.append(e)
-            log.error("This run failed, the others go on: %s", e)
+            bug = None if isinstance(e, UserError) else e
+            log.error("This run failed, the others go on: %s", e, exc_info=bug)
     if failures:
-        log.error("beitmed: %d of the sweep's runs failed.", len(failures))
+        log.error("beitmed: %d of the sweep's runs failed:", len(failures))
+        for failure in failures:
+            log.error("  %s", str(failure).replace("\n", "\n    "))
         log.error("Run the same command again to retry them; finished runs are skipped.")
     return 1 if failures else 0
 

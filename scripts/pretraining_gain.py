@@ -66,7 +66,7 @@ def trained(way: str, given: list[str], seed: int, options: argparse.Namespace) 
     to = f"output_dir={options.out / 'trained' / way.replace(' ', '-')}"
     common = (*options.common, f"dataset={options.target}", *given, to, f"seed={seed}")
     beitmed("train", "experiment=pretraining_gain", *common, *options.train)
-    knn = [o for o in options.train if not o.startswith("train.")]
+    knn = [o for o in options.train if not o.startswith(("train.", "unfreeze="))]
     beitmed("train", "method=features_knn", *common, *knn)
 
 

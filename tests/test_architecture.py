@@ -25,7 +25,7 @@ LAYERS = [
     {"trunk_cache", "training", "evaluation", "cross_validation"},
     {"methods"},
     {"trained"},
-    {"explain"},
+    {"explain", "external", "predict"},
     {"report"},
     {"export"},
     {"pipeline", "pretraining"},
@@ -50,7 +50,7 @@ CONFINED = {
     "datasets": {"data.folder_table"},
     "pydicom": {"data.image_files"},
     "onnxruntime": {"export.card", "export.onnx_file"},
-    "pyarrow": {"data.new_image_sources"},
+    "pyarrow": {"data.new_image_sources", "predict.table"},
 }  # fmt: skip
 # Rooms of which no module may import torch or transformers, and single modules of others that do.
 WITHOUT_TORCH = {"commands", "config", "errors", "extension", "plots", "report", "statistics",

@@ -21,7 +21,17 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, export, front, jobs, power, report
+from beitmed.commands import (
+    cache,
+    explain,
+    export,
+    front,
+    jobs,
+    power,
+    predict,
+    report,
+    validate,
+)
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -58,6 +68,8 @@ KEYS = {
     "report": report.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
+    "predict": predict.KEYS,
+    "validate": validate.KEYS,
     "export": export.KEYS,
     "cache": cache.KEYS,
     "folds": {},
@@ -131,6 +143,10 @@ RUNS = {
     "beitmed train --config-dir my/conf dataset=breast method=brightness": {
         "breast_28_full_brightness_seed42"
     },
+    "beitmed train dataset=breast backbone=beit_tiny data.root=planted data.download=false "
+    "data.allow_unofficial=true train.learning_rate=1e-3 output_dir=planted": {
+        "breast_28_full_beit_tiny_top5_seed42"
+    },
     "beitmed train -m experiment=quickstart dataset=breast,pneumonia balanced=false,true "
     "seed=1,2,3": product(
         "{dataset}_28_{balance}_beit_tiny_top5_seed{seed}",
@@ -145,6 +161,14 @@ RUNS = {
     "beitmed train -m method=automl method.time_budget_s=60 dataset=breast,pneumonia": product(
         "{dataset}_28_full_automl_seed42", dataset=["breast", "pneumonia"]
     ),
+    "beitmed train experiment=label_efficiency dataset=breast backbone=beit_tiny "
+    "train.learning_rate=1e-3": {
+        f"breast_28_full_{method}{'' if part == 1 else f'_labels{part}'}_seed{seed}"
+        for method in ("beit_tiny_top5", "features_logistic_beit_tiny", "features_knn_beit_tiny",
+                       "resnet18_short")
+        for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
+        for seed in range(1, 6)
+    },
     "beitmed train -m method=resnet18 precision=bf16 seed=1 dataset=breast,pneumonia": product(
         "{dataset}_28_full_resnet18_seed1", dataset=["breast", "pneumonia"]
     ),
@@ -201,7 +225,10 @@ def test_the_keys_of_other_commands_exist(command, own, monkeypatch):
     name, arguments = words_of(command)
     given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ALONE)
     own_images = ["dataset=folder"] if "dataset.columns" in command else []
-    assert jobs.configurations([*own_images, *given.others])
+    if name == "validate" and given.values["dataset"] is not None:
+        own_images = [f"dataset={given.values['dataset']}"]
+    others = [o for o in given.others if not o.startswith("run.")]
+    assert jobs.configurations([*own_images, *others])
     if (rule := given.values.get("prune")) is not None:
         assert cache._chosen([], rule) == []
 

@@ -65,7 +65,7 @@ def of(
     experiment asks for a sweep. primary, kind: the YAML file that a command begins with, and what
     its configuration is. Raises UserError, and what Hydra raises, for what cannot be read.
     """
-    known, overrides = _options(arguments)
+    known, overrides = options(arguments)
     with _initialized(known.config_dir) as search:
         first = compose(primary, [*_fixed(overrides), *search], return_hydra_config=True)
         is_sweep = sweep or known.multirun or first.hydra.mode == RunMode.MULTIRUN
@@ -85,7 +85,7 @@ def _resolved(primary: str, overrides: list[str], kind: type[Config]) -> Config 
         return e
 
 
-def _options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def options(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Hydra's own options that matter here, and the overrides."""
     parser = argparse.ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)

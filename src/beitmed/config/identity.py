@@ -61,6 +61,10 @@ def run_name(cfg: Config) -> str:
         model = f"{cfg.backbone.name}_{depth}"
     else:
         model = cfg.method.name + (f"_{cfg.backbone.name}" if cfg.reads_backbone else "")
+    if cfg.shots is not None:
+        model += f"_shots{cfg.shots}"
+    elif cfg.part_of_labels:
+        model += f"_labels{cfg.label_fraction:g}"
     if cfg.data.folds is not None:
         model += f"_fold{cfg.data.fold}"
     return f"{cfg.dataset.name}_{cfg.size}_{balance}_{model}_seed{cfg.seed}_{digest(cfg)}"

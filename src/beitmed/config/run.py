@@ -106,6 +106,8 @@ class Config(Strict):
     precision: Literal["fp32", "bf16", "fp16"]
     device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING]
     seed: Annotated[Seed, Decides.SEED]
+    label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    shots: Count | None = None
     majority_ratio: Ratio | None
     balancing: BalancingConfig
     method: Method
@@ -123,9 +125,18 @@ class Config(Strict):
             keys.add("lora")
         if not self.balanced:
             keys |= {"balancing", "majority_ratio"}
+        if self.shots is None:  # so a run of all labels is what it was before there were parts
+            keys.add("shots")
+        if self.label_fraction == 1:
+            keys.add("label_fraction")
         if self.feature_mode == "live" or self.unfreeze == 0:  # pooled features are kept exactly
             keys.add("cache.dtype")
         return keys
+
+    @property
+    def part_of_labels(self) -> bool:
+        """Whether only a part of the train split counts as labelled."""
+        return self.label_fraction < 1 or self.shots is not None
 
     @property
     def feature_mode(self) -> Literal["cached", "live"]:
@@ -191,6 +202,11 @@ class Config(Strict):
             raise ValueError(
                 f"data.folds: found {self.data.folds} with dataset={self.dataset.name}, whose "
                 "splits are fixed; allowed: null, or images of your own (dataset=folder)"
+            )
+        if self.label_fraction < 1 and self.shots is not None:
+            raise ValueError(
+                f"shots: found {self.shots} with label_fraction={self.label_fraction:g}; each says "
+                "which part of the train split is labelled, so give one of them only"
             )
         wrong = balancing.contradiction(
             self.balanced, self.majority_ratio, self.dataset.task, self.balancing

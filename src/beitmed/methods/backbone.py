@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from transformers import BaseImageProcessor
@@ -27,7 +28,7 @@ from beitmed.storage import files
 from beitmed.storage.rows import Rows
 from beitmed.training import prediction, trainer
 from beitmed.trunk_cache import features
-from beitmed.trunk_cache.rows import FeatureDataset, TrunkRows
+from beitmed.trunk_cache.rows import BLOCK, FeatureDataset, TrunkRows
 
 log = logging.getLogger(__name__)
 _TOP = "top.safetensors"
@@ -73,13 +74,34 @@ class BackboneModel:
     network: FreezableBackbone
     processor: BaseImageProcessor
 
+    @property
+    def features_are(self) -> str:
+        if self.network.whole:
+            return "what the classifier reads"
+        return "the output of the frozen layers, the mean of the patches"
+
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
+        return prediction.logits(self.cfg, self.network, self._dataset(images))
+
+    def with_features(self, images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+        return prediction.with_features(self.cfg, self.network, self._dataset(images))
+
+    def features_of(self, data: Data, split: str, rows: np.ndarray) -> np.ndarray:
+        stored = features.stored(self.cfg, data, split)
+        if stored is None:
+            return self.with_features(data.splits[split].images[rows])[1]
+        parts = [
+            self.network.pooled(torch.from_numpy(stored[rows[start : start + BLOCK]]))
+            for start in range(0, len(rows), BLOCK)
+        ]
+        return torch.cat(parts).float().numpy()
+
+    def _dataset(self, images: np.ndarray | Rows) -> Dataset:
         pixels = PixelDataset(images, np.zeros(len(images), np.int64), self.processor)
         if not features.cached(self.cfg):
-            return prediction.logits(self.cfg, self.network, pixels)
+            return pixels
         # Rounded as the features that it was trained on, and so the run's own to the bit.
-        rows = FeatureDataset(TrunkRows(self.cfg, self.network, pixels), pixels.labels)
-        return prediction.logits(self.cfg, self.network, rows)
+        return FeatureDataset(TrunkRows(self.cfg, self.network, pixels), pixels.labels)
 
 
 def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> BackboneModel:

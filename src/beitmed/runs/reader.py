@@ -17,7 +17,7 @@ from beitmed import config, tasks
 from beitmed.config import Config
 from beitmed.config.fields import Decides
 from beitmed.errors import UserError
-from beitmed.runs import predictions
+from beitmed.runs import external_tests, predictions
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
@@ -28,7 +28,8 @@ CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
 ENVIRONMENT = "environment.json"
 PRETRAINING = "pretraining.json"  # marks a pre-training as done
 _DEPTH = 3  # of folders under a given one in which runs are looked for
-_OURS = {"contents.json", "audit.json", "attention.json"}  # folders of other commands
+# Folders of other commands.
+_OURS = {"contents.json", "audit.json", "explanation.json", external_tests.FILE}
 # PyYAML's own C loader is ten times as fast as its Python one; not every platform's wheel has it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AGAIN = "run it again under another name (name=...)"
@@ -113,7 +114,7 @@ def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
                 "training wrote to: output_dir, by default outputs)."
             )
         folders = list(_candidates(given, _DEPTH, problems))
-        if not folders:
+        if not folders and not external_tests.folders_in(given):
             problems.append(f"{given}: no run in it (a run's folder has a config.yaml).")
         for folder in folders:
             if (resolved := folder.resolve()) in seen:
@@ -234,14 +235,14 @@ def read_history(folder: Path) -> list[dict[str, float | None]]:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 
 
-def read_trained_labels(folder: Path) -> np.ndarray:
-    """Labels of the images that were trained on: int64 [n], or [n, labels]."""
+def read_trained(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The images that were trained on: indices int64 [n] and labels int64 [n], or [n, labels]."""
     path = folder / "train_indices.csv"
     try:
         with path.open(newline="", encoding="utf-8") as f:
             _, *rows = csv.reader(f)
-        labels = np.array([row[1:] for row in rows], np.int64)
-        return labels[:, 0] if labels.shape[1] == 1 else labels
+        table = np.array(rows, np.int64)
+        return table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]
     except (OSError, ValueError, IndexError, csv.Error) as e:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 

@@ -69,6 +69,18 @@ def prepare(cfg: Config, data: Data) -> Features | None:
     return Features(network, rows, {"mode": "cached", "dtype": dtype})
 
 
+def stored(cfg: Config, data: Data, split: str) -> Rows | None:
+    """What the cache has of a split's features, None where it has none: nothing is computed."""
+    if not cached(cfg):
+        return None
+    store, key = Store(cfg.cache.root), Keys(cfg, data).target(split).key
+    if not store.has(key):
+        return None
+    with store.lock(key):
+        entry = store.find(key)
+    return None if entry is None else entry.open()
+
+
 def _to_lock(store: Store, keys: Keys) -> list[str]:
     """The entries that may be filled, in one order for all processes, so that none waits for ever.
 

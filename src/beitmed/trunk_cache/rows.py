@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from beitmed.backbones import compute
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
+from beitmed.data.ahead import ahead
 from beitmed.data.pixels import PixelDataset, target
 from beitmed.errors import UserError
 from beitmed.storage.rows import Rows
@@ -43,6 +44,7 @@ class TrunkPass:
     """What the cache stores of some images: one pass of a block, read off at several layers.
 
     network: in eval mode, with its trunk, on the device that computes. boundaries: from below.
+    Best asked for one block after another: the next one's pixels are processed meanwhile.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class TrunkPass:
         boundaries: Sequence[int],
     ) -> None:
         self.cfg, self.network, self.images, self.boundaries = cfg, network, images, boundaries
+        self._pixels: Iterator[torch.Tensor] = iter(())
+        self._next = -1
 
     @torch.inference_mode()
     def __call__(self, start: int, stop: int) -> list[np.ndarray]:
@@ -62,10 +66,17 @@ class TrunkPass:
         """
         device = next(self.network.parameters()).device
         with compute.autocast(self.cfg, device):
-            pixels = self.images.batch(start, stop).to(device)
+            pixels = self._processed(start, stop).to(device)
             found = self.network.below(pixels, self.boundaries)
         tensors = zip(found, self.boundaries, strict=True)
         return [self._rounded(tensor, boundary) for tensor, boundary in tensors]
+
+    def _processed(self, start: int, stop: int) -> torch.Tensor:
+        if start != self._next:
+            starts = range(start, len(self.images), BLOCK)
+            self._pixels = ahead(self.images.batch(a, a + BLOCK) for a in starts)
+        self._next = stop
+        return next(self._pixels)
 
     def _rounded(self, tensor: torch.Tensor, boundary: int) -> np.ndarray:
         rows = tensor.float().cpu().numpy()

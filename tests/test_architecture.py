@@ -27,6 +27,7 @@ LAYERS = [
     {"trained"},
     {"explain"},
     {"report", "pipeline"},
+    {"robustness"},
     {"commands"},
     {"forms"},
 ]

@@ -13,6 +13,7 @@ COMMANDS = {
     "report": "compare runs: one page, tables and figures",
     "audit": "look for duplicates and label conflicts in a dataset",
     "explain": "show what a run's network attends to",
+    "robustness": "how runs hold on worse images",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",
 }

@@ -21,6 +21,7 @@ from beitmed.report.content import (
     figures,
     folds,
     published,
+    robustness,
     run_tables,
     subgroup_tables,
 )
@@ -73,6 +74,7 @@ def build(
         parts.append(_results(evidence, said.context, folder))
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
+        parts += robustness.sections(test_set, folder)
         if options.images:
             parts += examples.sections(test_set, folder, options.data_root)
         if options.attention:

@@ -24,7 +24,7 @@ LAYERS = [
     {"runs"},
     {"trunk_cache", "training", "evaluation", "cross_validation"},
     {"methods"},
-    {"trained"},
+    {"test_time", "trained"},
     {"explain"},
     {"report", "pipeline"},
     {"robustness"},

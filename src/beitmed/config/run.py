@@ -192,6 +192,12 @@ class Config(Strict):
                 f"data.folds: found {self.data.folds} with dataset={self.dataset.name}, whose "
                 "splits are fixed; allowed: null, or images of your own (dataset=folder)"
             )
+        if self.evaluate.tta == "flip" and not self.dataset.flip:
+            raise ValueError(
+                f"evaluate.tta: found flip, but a mirror image is none of {self.dataset.name} "
+                "(dataset.flip=false); allowed: crops, null, or dataset.flip=true where you know "
+                "that left and right mean the same"
+            )
         wrong = balancing.contradiction(
             self.balanced, self.majority_ratio, self.dataset.task, self.balancing
         )

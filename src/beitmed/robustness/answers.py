@@ -96,7 +96,11 @@ def ask(runs: Sequence[Trained], chosen: Mapping[str, Corruption], choice: Choic
             _compare(one)
     data = runs[0].data
     progress = Progress(len(lacking) * len(data.test.labels))
-    log.info("%d corruptions and severities of %d images.", len(lacking), len(data.test.labels))
+    log.info(
+        "The models are asked about %d corrupted copies of %d test images.",
+        len(lacking),
+        len(data.test.labels),
+    )
     for name, corruption in chosen.items():
         answered: dict[Path, dict[int, Floats]] = {}
         for severity in choice.severities:

@@ -146,8 +146,10 @@ def _document(results: Mapping[str, Any], shown: Sequence[Figure], folder: Path)
     return Document(
         title=f"Robustness on {results['dataset']}, {results['size']} px",
         run=[
-            f"{runs} runs of {len(results['variants'])} variants on {results['images']:,} test "
-            f"images{patients}, and on {content.described(results)}."
+            f"{content.counted(runs, 'run')} of "
+            f"{content.counted(len(results['variants']), 'variant')} on "
+            f"{content.counted(results['images'], 'test image')}{patients}, as they are and "
+            f"on {content.described(results)}."
         ],
         summary=content.sentences(results),
         caveats=results["caveats"],

@@ -24,6 +24,7 @@ from beitmed.report.content import (
     robustness,
     run_tables,
     subgroup_tables,
+    test_time,
 )
 from beitmed.report.content.evidence import Evidence, Question
 from beitmed.report.content.variants import TestSet, group
@@ -117,6 +118,7 @@ def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
             *comparison_tables.pairs(evidence),
             *([] if further is None else [further]),
             *subgroup_tables.tables(test_set),
+            *test_time.tables(test_set),
         ],
         figures=figures.comparisons(evidence, folder),
     )

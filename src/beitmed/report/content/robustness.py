@@ -72,13 +72,18 @@ def sections(test_set: TestSet, folder: Path) -> list[Section]:
 
 def described(results: Results) -> str:
     """Which images, in a heading."""
-    count = len(results["corruptions"])
+    count = counted(len(results["corruptions"]), "corruption")
     kinds = dict.fromkeys(_SETS[one["source"]] for one in results["corruptions"].values())
     every = "" if len(results["severities"]) == 5 else (
         f", severit{'y' if len(results['severities']) == 1 else 'ies'} "
         + ", ".join(map(str, results["severities"]))
     )  # fmt: skip
-    return f"images made worse: {count} corruptions ({' and '.join(kinds)}){every}"
+    return f"images made worse: {count} ({' and '.join(kinds)}){every}"
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things in words: `1 run`, `2 runs`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def sentences(results: Results) -> list[str]:
@@ -154,7 +159,7 @@ def overall(results: Results, word: str) -> Table:
         ]  # fmt: skip
     return Table(
         word,
-        f"{results['dataset']}: what {described(results)} cost",
+        f"{results['dataset']}: drops on {described(results)}",
         columns,
         rows,
         _notes(results),
@@ -259,7 +264,9 @@ def curves(results: Results, measure: str, folder: Path, word: str) -> Figure:
     """The figure of a measure against severity, drawn into the folder."""
     of, shown = MEASURES[measure], [v["name"] for v in results["variants"]][:MOST_LINES]
     panels = [
-        Panel(name, [_curve(results, variant, measure, name) for variant in shown])
+        Panel(
+            name.replace("_", " "), [_curve(results, variant, measure, name) for variant in shown]
+        )
         for name in results["corruptions"]
     ]
     marks = [c for c in results["caveats"] if c.split()[0].isupper()]  # RANDOM, SYNTHETIC

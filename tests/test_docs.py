@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, front, jobs, power, report
+from beitmed.commands import cache, explain, front, jobs, power, report, robustness
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -56,6 +56,7 @@ config.register_resolvers()
 KEYS = {
     "evaluate": {},
     "report": report.KEYS,
+    "robustness": robustness.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
     "cache": cache.KEYS,
@@ -127,6 +128,7 @@ RUNS = {
     "'evaluate.metrics={youden: my_extension.youden}'": {
         "breast_28_equal_beit_large_top5_seed42"
     },
+    "beitmed train dataset=breast evaluate.tta=flip": {"breast_28_full_beit_large_top5_seed42"},
     "beitmed train --config-dir my/conf dataset=breast method=brightness": {
         "breast_28_full_brightness_seed42"
     },

@@ -29,7 +29,7 @@ _SOUND = 2.0
 def evaluate(
     test_set: TestSet, chosen: Mapping[str, Corruption], severities: Sequence[int], answers: Answers
 ) -> dict[str, Any]:
-    """All results as JSON values; see `docs/robustness.md` for their meaning."""
+    """All results as JSON values; see `docs/experiments.md` for their meaning."""
     rows: list[dict[str, Any]] = []
     benchmark: list[dict[str, Any]] = []
     means: dict[str, dict[str, dict[str, Measure]]] = {"value": {}, "drop": {}}

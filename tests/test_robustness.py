@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REAL_DATA, beitmed, medmnist_arrays, resolve
+from conftest import FAST, REAL_DATA, beitmed, medmnist_arrays, resolve
 
 from beitmed import pipeline, trained
 from beitmed.data import corruptions
@@ -119,6 +119,26 @@ def test_a_stopped_command_goes_on_and_a_damaged_file_is_asked_anew(
         np.testing.assert_array_equal(found.of(run, "gamma_up", 3), first.of(run, "gamma_up", 3))
     with np.load(stored) as npz:
         assert set(npz.files) == {"of", "1", "3"}
+
+
+def test_seeds_of_one_trunk_pass_an_image_through_it_once(tiny_weights: Path, tmp_path: Path):
+    runs = [
+        pipeline.run(
+            resolve(*FAST, f"output_dir={tmp_path}", f"cache.root={tmp_path}/cache",
+                    "backbone=auto", f"backbone.weights={tiny_weights}", f"seed={seed}")
+        )
+        for seed in (1, 2)
+    ]  # fmt: skip
+    choice = Choice(named={"gamma_up": None}, severities=(4,))
+    chosen = choice.of(None)
+    opened = [trained.open_run(run) for run in runs]
+    found = answers.ask(opened, chosen, choice)
+    alone = trained.open_run(runs[1])
+    images = np.asarray(alone.data.test.images)
+    worse = corruptions.corrupt(images, np.arange(len(images)), chosen["gamma_up"], 4)
+    np.testing.assert_array_equal(found.of(runs[1], "gamma_up", 4), alone.model.logits(worse))
+    sizes = [sum(p.numel() for p in o.model.network.parameters()) for o in opened]
+    assert sizes[1] < sizes[0] == sum(p.numel() for p in alone.model.network.parameters())
 
 
 def test_variants_are_averaged_over_seeds_and_compared_in_pairs(two: Path):

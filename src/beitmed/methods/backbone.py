@@ -76,12 +76,33 @@ class BackboneModel:
     processor: BaseImageProcessor
 
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
-        pixels = PixelDataset(images, np.zeros(len(images), np.int64), self.processor)
+        if self.trunk is not None:
+            # Rounded as the features that it was trained on, and so the run's own to the bit.
+            return self.logits_of(self.rows(images))
+        return prediction.logits(self.cfg, self.network, self._pixels(images))
+
+    @property
+    def trunk(self) -> str | None:
+        """What the output of its frozen layers depends on besides the images: models of one such
+        can share it. None where the run was trained on a live trunk.
+        """
         if not features.cached(self.cfg):
-            return prediction.logits(self.cfg, self.network, pixels)
-        # Rounded as the features that it was trained on, and so the run's own to the bit.
-        rows = FeatureDataset(TrunkRows(self.cfg, self.network, pixels), pixels.labels)
-        return prediction.logits(self.cfg, self.network, rows)
+            return None
+        cfg, processor = self.cfg, self.processor.to_json_string()
+        settings = cfg.unfreeze, cfg.cache.dtype, cfg.precision, cfg.features
+        return f"{self.network.trunk_fingerprint()} {settings} {processor}"
+
+    def rows(self, images: np.ndarray | Rows) -> TrunkRows:
+        """What the frozen layers give for images, computed as it is read."""
+        return TrunkRows(self.cfg, self.network, self._pixels(images))
+
+    def logits_of(self, rows: Rows) -> np.ndarray:
+        """Logits from what `rows` gives, of this model or another of the same `trunk`."""
+        labels = np.zeros(len(rows), np.int64)
+        return prediction.logits(self.cfg, self.network, FeatureDataset(rows, labels))
+
+    def _pixels(self, images: np.ndarray | Rows) -> PixelDataset:
+        return PixelDataset(images, np.zeros(len(images), np.int64), self.processor)
 
 
 def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> BackboneModel:

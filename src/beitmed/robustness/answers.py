@@ -13,10 +13,10 @@ import json
 import logging
 import time
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -28,7 +28,11 @@ from beitmed.robustness.choice import Choice
 from beitmed.runs import reader
 from beitmed.statistics.level import Floats
 from beitmed.storage import files
+from beitmed.storage.rows import HeldRows
 from beitmed.trained import Trained
+
+if TYPE_CHECKING:
+    from beitmed.methods.backbone import BackboneModel
 
 log = logging.getLogger(__name__)
 FOLDER = "corrupted"
@@ -90,10 +94,10 @@ def ask(runs: Sequence[Trained], chosen: Mapping[str, Corruption], choice: Choic
                     lacking.setdefault((name, severity), []).append(one)
     if not lacking:
         return Answers(found)
-    asked = list(dict.fromkeys(id(one) for of_one in lacking.values() for one in of_one))
-    for one in runs:
-        if id(one) in asked:
-            _compare(one)
+    asked = {one.run.path: one for of_one in lacking.values() for one in of_one}
+    for one in asked.values():
+        _compare(one)
+    together = Together(list(asked.values()))
     data = runs[0].data
     progress = Progress(len(lacking) * len(data.test.labels))
     log.info(
@@ -105,7 +109,8 @@ def ask(runs: Sequence[Trained], chosen: Mapping[str, Corruption], choice: Choic
         answered: dict[Path, dict[int, Floats]] = {}
         for severity in choice.severities:
             of = lacking.get((name, severity), [])
-            for path, logits in _ask(of, data, corruption, severity, choice.at, progress).items():
+            answers = _ask(of, data, corruption, severity, choice.at, together, progress)
+            for path, logits in answers.items():
                 answered.setdefault(path, {})[severity] = logits
         for path, of_run in answered.items():
             one = next(o for o in runs if o.run.path == path)
@@ -119,7 +124,7 @@ def ask(runs: Sequence[Trained], chosen: Mapping[str, Corruption], choice: Choic
 
 def _ask(
     runs: Sequence[Trained], data: Data, corruption: Corruption, severity: int, at: str,
-    progress: Progress,
+    together: Together, progress: Progress,
 ) -> dict[Path, Floats]:  # fmt: skip
     """The logits of all test images: each is corrupted once, for all runs."""
     parts: dict[Path, list[Floats]] = {one.run.path: [] for one in runs}
@@ -129,8 +134,7 @@ def _ask(
         stop = min(start + _BLOCK, len(data.test.labels))
         images = np.asarray(data.test.images[start:stop])
         worse = corruptions.corrupt(images, np.arange(start, stop), corruption, severity, at)
-        for one in runs:
-            logits = one.model.logits(worse)
+        for one, logits in zip(runs, together.logits(runs, worse), strict=True):
             if not np.isfinite(logits).all():
                 raise UserError(
                     f"{one.run.path}: its model gives logits that are not finite for test images "
@@ -139,6 +143,38 @@ def _ask(
             parts[one.run.path].append(logits)
         progress.add(stop - start)
     return {path: np.concatenate(of_run) for path, of_run in parts.items()}
+
+
+class Together:
+    """Models that are asked about the same images; a trunk that several have passes them once, and
+    stays in the memory of one alone.
+    """
+
+    def __init__(self, runs: Sequence[Trained]) -> None:
+        self.owners: dict[str, BackboneModel] = {}
+        for one in runs:
+            if (trunk := _trunk(one)) is None:
+                continue
+            if trunk in self.owners:
+                one.model.network.release_trunk()  # type: ignore[attr-defined]
+            else:
+                self.owners[trunk] = one.model  # type: ignore[assignment]
+
+    def logits(self, runs: Sequence[Trained], images: np.ndarray) -> Iterator[Floats]:
+        """What each of some of the runs says, in their order."""
+        held: dict[str, HeldRows] = {}
+        for one in runs:
+            if (trunk := _trunk(one)) is None:
+                yield one.model.logits(images)
+                continue
+            if trunk not in held:
+                held[trunk] = HeldRows(self.owners[trunk].rows(images)[:])
+            yield one.model.logits_of(held[trunk])  # type: ignore[attr-defined]
+
+
+def _trunk(one: Trained) -> str | None:
+    """Which trunk a model shares with others, where it has one."""
+    return getattr(one.model, "trunk", None)
 
 
 def _compare(one: Trained) -> None:

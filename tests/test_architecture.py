@@ -26,8 +26,9 @@ LAYERS = [
     {"methods"},
     {"test_time", "trained"},
     {"explain"},
-    {"report", "pipeline"},
-    {"robustness"},
+    {"report"},
+    {"export", "robustness"},
+    {"pipeline"},
     {"commands"},
     {"forms"},
 ]
@@ -38,7 +39,7 @@ CONFINED = {
     "omegaconf": {"commands.train", "config.compose", "commands.cli"},
     "medmnist": {"data.medmnist_files"},
     "jinja2": {"report.render.page"},
-    "huggingface_hub": {"backbones.hub"},
+    "huggingface_hub": {"backbones.hub", "export.card"},
     "pooch": {"data.medmnist_files"},
     "filelock": {"storage.locks"},
     "peft": {"backbones.adapters"},
@@ -48,6 +49,7 @@ CONFINED = {
     "timm": {"methods.autogluon_worker"},
     "datasets": {"data.folder_table"},
     "pydicom": {"data.image_files"},
+    "onnxruntime": {"export.card", "export.onnx_file"},
     "pyarrow": {"data.new_image_sources"},
 }  # fmt: skip
 # Rooms of which no module may import torch or transformers, and single modules of others that do.

@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, front, jobs, power, report, robustness
+from beitmed.commands import cache, explain, export, front, jobs, power, report, robustness
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -59,6 +59,7 @@ KEYS = {
     "robustness": robustness.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
+    "export": export.KEYS,
     "cache": cache.KEYS,
     "folds": {},
     "power": power.KEYS,

@@ -14,6 +14,7 @@ COMMANDS = {
     "audit": "look for duplicates and label conflicts in a dataset",
     "explain": "show what a run's network attends to",
     "robustness": "how runs hold on worse images",
+    "export": "write a run's network for other programs",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",
 }

@@ -16,7 +16,7 @@ from beitmed.data.views import VIEWS
 from beitmed.errors import UserError
 from beitmed.report.content import test_time as report_table
 from beitmed.report.content import variants
-from beitmed.runs import reader
+from beitmed.runs import reader, view_predictions
 from beitmed.tasks import views
 
 
@@ -32,7 +32,7 @@ def metrics_of(run: Path) -> dict:
 def test_a_finished_run_is_asked_about_views_without_training(run: Path, tmp_path: Path):
     plain = (run / "predictions.csv").read_bytes()
     with pytest.raises(UserError, match=r"training command with evaluate\.tta=flip"):
-        reader.read_views(run, "flip")
+        view_predictions.read(run, "flip")
     done = beitmed(str(run), "evaluate.tta=flip", module="evaluate", cwd=tmp_path)
     assert done.returncode == 2 and "predictions_tta_flip.csv" in done.stderr
     assert metrics_of(run)["test_time"] is None
@@ -40,7 +40,7 @@ def test_a_finished_run_is_asked_about_views_without_training(run: Path, tmp_pat
     cfg = resolve(*FAST, f"output_dir={run.parent}", "evaluate.tta=flip")
     assert pipeline.run(cfg) == run
     assert (run / "predictions.csv").read_bytes() == plain
-    found = reader.read_views(run, "flip")
+    found = view_predictions.read(run, "flip")
     opened = trained.open_run(run)
     images = np.asarray(opened.data.test.images)
     both = np.stack([opened.run.test.logits, opened.model.logits(images[:, :, ::-1].copy())])
@@ -66,7 +66,7 @@ def test_a_finished_run_is_asked_about_views_without_training(run: Path, tmp_pat
     assert done.returncode == 0 and "Averaged over views (flip), AUC" in done.stdout
     (run / "predictions_tta_flip.csv").write_text("split\n")
     with pytest.raises(UserError, match="cannot be read"):
-        reader.read_views(run, "flip")
+        view_predictions.read(run, "flip")
 
 
 def test_it_decides_nothing_about_which_run_it_is():

@@ -16,6 +16,7 @@ from beitmed.runs import (
     reader,
     run_figures,
     subgroups,
+    view_predictions,
 )
 from beitmed.runs.folder import Run
 from beitmed.runs.predictions import Predictions
@@ -113,7 +114,7 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
 def _test_time(cfg: Config, folder: Run, test: Predictions) -> dict[str, Any] | None:
     if cfg.evaluate.tta is None:
         return None
-    averaged = reader.read_views(folder.path, cfg.evaluate.tta)
+    averaged = view_predictions.read(folder.path, cfg.evaluate.tta)
     found = of_views.compared(
         tasks.of(cfg.dataset.task), test.labels, test.logits, averaged, cfg.dataset.positive_label,
         test.groups,

@@ -12,7 +12,7 @@ import numpy as np
 from beitmed import data, methods, tasks
 from beitmed.config import Config
 from beitmed.data.views import VIEWS
-from beitmed.runs import predictions, reader
+from beitmed.runs import predictions, reader, view_predictions
 from beitmed.runs.folder import Run
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics.level import Floats
@@ -30,7 +30,7 @@ def predict(cfg: Config, folder: Run) -> None:
     """
     views = cfg.evaluate.tta
     assert views is not None
-    name = reader.views_file(views)
+    name = view_predictions.file_name(views)
     if (folder.path / name).exists():
         return
     recorded = reader.read_predictions(folder.path)["test"]

@@ -17,6 +17,7 @@ from beitmed.plots import pictures
 from beitmed.plots.page import write
 from beitmed.plots.pictures import ClassRow
 from beitmed.report.content import robustness as content
+from beitmed.report.content import robustness_tables as tables
 from beitmed.report.content.variants import TestSet, group
 from beitmed.report.document import Document, Figure, Section
 from beitmed.report.render import folder as report_folder
@@ -140,16 +141,16 @@ def _pictures(
 
 
 def _document(results: Mapping[str, Any], shown: Sequence[Figure], folder: Path) -> Document:
-    tables = [content.pairs(results, "pairs"), content.benchmark(results, "benchmark")]
+    further = [tables.pairs(results, "pairs"), tables.benchmark(results, "benchmark")]
     patients = "" if not results["patients"] else f" of {results['patients']:,} patients"
     runs = sum(len(v["runs"]) for v in results["variants"])
     return Document(
         title=f"Robustness on {results['dataset']}, {results['size']} px",
         run=[
-            f"{content.counted(runs, 'run')} of "
-            f"{content.counted(len(results['variants']), 'variant')} on "
-            f"{content.counted(results['images'], 'test image')}{patients}, as they are and "
-            f"on {content.described(results)}."
+            f"{tables.counted(runs, 'run')} of "
+            f"{tables.counted(len(results['variants']), 'variant')} on "
+            f"{tables.counted(results['images'], 'test image')}{patients}, as they are and "
+            f"on {tables.described(results)}."
         ],
         summary=content.sentences(results),
         caveats=results["caveats"],
@@ -157,18 +158,18 @@ def _document(results: Mapping[str, Any], shown: Sequence[Figure], folder: Path)
             Section(
                 "drops", "Drops against clean images",
                 tables=[
-                    content.overall(results, "overall"),
-                    content.by_corruption(results, "by-corruption"),
+                    tables.overall(results, "overall"),
+                    tables.by_corruption(results, "by-corruption"),
                 ],
                 figures=[
                     content.curves(results, name, folder, f"curves-{name.replace('_', '-')}")
                     for name in MEASURES
                 ],
             ),
-            *[Section(t.id + "-section", t.title, tables=[t]) for t in tables if t is not None],
+            *[Section(t.id + "-section", t.title, tables=[t]) for t in further if t is not None],
             Section(
                 "made", "What was done to the images",
-                tables=[content.parameters(results, "corruptions-table")], figures=shown,
+                tables=[tables.parameters(results, "corruptions-table")], figures=shown,
             ),
         ],
         footer=["For research and teaching. Not a medical device."],

@@ -207,29 +207,6 @@ def read_predictions(folder: Path) -> dict[str, Predictions]:
         raise UserError(f"{folder / PREDICTIONS}: cannot be read ({e}); {_AGAIN}.") from e
 
 
-def views_file(views: str) -> str:
-    """The file of the predictions that are averaged over views of each test image."""
-    return f"predictions_tta_{views}.csv"
-
-
-def read_views(folder: Path, views: str) -> np.ndarray:
-    """The logits [n, classes] of the test split, averaged over views of each image."""
-    file = folder / views_file(views)
-    if not file.is_file():
-        raise UserError(
-            f"evaluate.tta: found {views}, but {folder} has no {file.name}. Give the run's "
-            f"training command with evaluate.tta={views}: it asks the model, and trains nothing "
-            "anew."
-        )
-    try:
-        return predictions.read(file)["test"].logits
-    except (OSError, ValueError, OverflowError, csv.Error) as e:
-        raise UserError(
-            f"{file}: cannot be read ({e}). Delete it, and give the run's training command with "
-            f"evaluate.tta={views}."
-        ) from e
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """A file's values by name. Raises UserError where it is missing or damaged."""
     try:

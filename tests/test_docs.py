@@ -30,6 +30,7 @@ from beitmed.commands import (
     power,
     predict,
     report,
+    robustness,
     validate,
 )
 from beitmed.commands.arguments import SWITCH, Key
@@ -66,6 +67,7 @@ config.register_resolvers()
 KEYS = {
     "evaluate": {},
     "report": report.KEYS,
+    "robustness": robustness.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
     "predict": predict.KEYS,
@@ -140,6 +142,7 @@ RUNS = {
     "'evaluate.metrics={youden: my_extension.youden}'": {
         "breast_28_equal_beit_large_top5_seed42"
     },
+    "beitmed train dataset=breast evaluate.tta=flip": {"breast_28_full_beit_large_top5_seed42"},
     "beitmed train --config-dir my/conf dataset=breast method=brightness": {
         "breast_28_full_brightness_seed42"
     },

@@ -208,6 +208,12 @@ class Config(Strict):
                 f"shots: found {self.shots} with label_fraction={self.label_fraction:g}; each says "
                 "which part of the train split is labelled, so give one of them only"
             )
+        if self.evaluate.tta == "flip" and not self.dataset.flip:
+            raise ValueError(
+                f"evaluate.tta: found flip, but a mirror image is none of {self.dataset.name} "
+                "(dataset.flip=false); allowed: crops, null, or dataset.flip=true where you know "
+                "that left and right mean the same"
+            )
         wrong = balancing.contradiction(
             self.balanced, self.majority_ratio, self.dataset.task, self.balancing
         )

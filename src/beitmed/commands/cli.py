@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from beitmed import config
+from beitmed import config, console, threads
 from beitmed.errors import UserError
 
 
@@ -34,8 +33,9 @@ def guarded(command: Callable[[], int]) -> int:
     Bugs keep their traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of exiting with 1
+    threads.share()
     config.register_resolvers()
-    _console()
+    console.install()
     try:
         return command()
     except UserError as e:
@@ -46,21 +46,6 @@ def guarded(command: Callable[[], int]) -> int:
         print("beitmed: interrupted; the same command goes on where it was.", file=sys.stderr)
         return 130
     return 2
-
-
-def _console() -> None:
-    logger = logging.getLogger("beitmed")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    if not any(isinstance(handler, _Console) for handler in logger.handlers):
-        logger.addHandler(_Console())
-
-
-class _Console(logging.Handler):
-    """Messages as they are, on whatever standard output is at the time."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
 
 
 def _explain(error: BaseException) -> str:

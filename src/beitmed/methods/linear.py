@@ -60,6 +60,9 @@ class LinearModel:
         return self.linear.scores(self.linear.standardise(self.read(images)), self.classes)
 
 
+fill = feature_rows.fill
+
+
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """L2-penalised, by L-BFGS; multinomial for more than two classes, also where they are ordered.
 

@@ -59,6 +59,9 @@ class NeighborsModel:
         return from_neighbors(nearest[:, : self.k], self.classes)
 
 
+fill = feature_rows.fill
+
+
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """Cosine distance of features standardised by the training images; every neighbour counts 1.
 

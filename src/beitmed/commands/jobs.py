@@ -87,7 +87,9 @@ def of(arguments: Sequence[str], *, sweep: bool | None = None) -> Jobs:
         try:
             first = compose("config", [*_fixed(overrides), *search], return_hydra_config=True)
         except MissingConfigException as e:
-            raise _no_plugin(e) or e from e
+            if (missing := _no_plugin(e)) is None:
+                raise
+            raise missing from e
         is_sweep = sweep or known.multirun or first.hydra.mode == RunMode.MULTIRUN
         launcher = _launcher(first, overrides, is_sweep)
         params = dict(first.hydra.sweeper.params or {}) if is_sweep else {}

@@ -50,6 +50,7 @@ CONFINED = {
     "timm": {"methods.autogluon_worker"},
     "datasets": {"data.folder_table"},
     "pydicom": {"data.image_files"},
+    "pyarrow": {"data.new_image_sources"},
 }  # fmt: skip
 # Rooms of which no module may import torch or transformers, and single modules of others that do.
 WITHOUT_TORCH = {"commands", "config", "errors", "extension", "plots", "report", "statistics",

@@ -252,7 +252,7 @@ def _other_data(run: Path) -> None:
         (lambda run: (run / "config.yaml").write_text("a: ["), "config.yaml: cannot be read"),
         (lambda run: (run / "config.yaml").write_text("words"), "holds str, not keys"),
         (lambda run: (run / "config.yaml").open("a").write("depth: 3\n"), "depth: no such key"),
-        (lambda run: (run / "top.safetensors").unlink(), "top.safetensors: cannot be read (No such"),
+        (lambda run: (run / "top.safetensors").unlink(), "top.safetensors: cannot be read (No"),
         (lambda run: _truncate(run / "top.safetensors"), "top.safetensors: cannot be read"),
         (lambda run: (run / "predictions.csv").write_text("split\n"), "csv: cannot be read"),
         (lambda run: _truncate(run / "predictions.csv"), "predictions.csv: cannot be read"),

@@ -21,7 +21,7 @@ generate = cache(phantom.generate)  # three seconds a call, and no test writes i
 
 def everything(size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """All images and labels, the splits one after the other."""
-    images, labels = zip(*generate(size, seed).values(), strict=True)
+    images, labels, _ = zip(*generate(size, seed).values(), strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
@@ -38,7 +38,8 @@ def test_splits_have_breastmnists_form_and_counts(size):
     expected = {"train": (546, 147, 399), "val": (78, 21, 57), "test": (156, 42, 114)}
     assert list(data) == list(expected)
     for split, (n, irregular, smooth) in expected.items():
-        images, labels = data[split]
+        images, labels, lesions = data[split]
+        assert (lesions.shape, lesions.dtype) == (images.shape, np.bool_)
         assert (images.shape, images.dtype) == ((n, size, size), np.uint8)
         assert (labels.shape, labels.dtype) == ((n,), np.int64)
         assert (np.sum(labels == 0), np.sum(labels == 1)) == (irregular, smooth)
@@ -59,15 +60,16 @@ def test_a_smaller_size_is_the_area_average_of_the_same_picture(size):
 
 def test_the_seed_decides_everything():
     again, other = phantom.generate(28, 0), generate(28, 1)
-    for split, (images, labels) in generate(28, 0).items():
+    for split, (images, labels, lesions) in generate(28, 0).items():
         assert images.tobytes() == again[split][0].tobytes()
         assert labels.tobytes() == again[split][1].tobytes()
+        assert lesions.tobytes() == again[split][2].tobytes()
         assert not np.any(np.all(images == other[split][0], axis=(1, 2)))
         assert not np.array_equal(labels, other[split][1])
 
 
 def test_a_picture_does_not_depend_on_how_many_there_are(monkeypatch):
-    (images, labels) = generate(28, 0)["train"]
+    images, labels, _ = generate(28, 0)["train"]
     monkeypatch.setattr(phantom, "SPLITS", {"train": (9, 0), "val": (0, 9)})
     few = phantom.generate(28, 0)["train"][0]
     same = labels[:9] == 0
@@ -76,7 +78,7 @@ def test_a_picture_does_not_depend_on_how_many_there_are(monkeypatch):
 
 
 def test_labels_are_shuffled():
-    for _, labels in generate(28, 0).values():
+    for _, labels, _ in generate(28, 0).values():
         runs = 1 + np.sum(labels[1:] != labels[:-1])
         assert runs > len(labels) / 4  # sorted labels have 2; shuffled ones 0.39 n on average
 
@@ -118,7 +120,8 @@ def test_brightness_alone_does_not_tell_the_label(seed):
     ids=["linear", "kernel"],
 )
 def test_the_label_can_be_learnt_but_not_perfectly(model, low, high, seed):
-    data = {split: (x.reshape(len(x), -1) / 255, y) for split, (x, y) in generate(28, seed).items()}
+    data = {k: (p.images.reshape(len(p.images), -1) / 255, p.labels)
+            for k, p in generate(28, seed).items()}  # fmt: skip
     scores = model.fit(*data["train"]).decision_function(data["test"][0])
     assert low < roc_auc_score(data["test"][1], scores) < high
 
@@ -132,3 +135,22 @@ def test_another_size_is_refused_with_the_allowed_ones(size):
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="seed: found -1; allowed: 0 or more"):
         phantom.generate(28, -1)
+
+
+def test_lesions_are_where_they_were_drawn():
+    images, labels, lesions = generate(224, 0)["train"]
+    there = lesions.any(axis=(1, 2))
+    assert there[labels == 0].all()
+    assert 0.65 < there[labels == 1].mean() < 0.85  # a quarter has none
+    assert 0.01 < lesions[there].mean() < 0.2
+    # Dark inside: than the same rows outside of it.
+    inside = np.array([i[m].mean() for i, m in zip(images[there], lesions[there], strict=True)])
+    outside = np.array([
+        i[m.any(axis=1)][~m[m.any(axis=1)]].mean()
+        for i, m in zip(images[there], lesions[there], strict=True)
+    ])  # fmt: skip
+    assert np.mean(inside < outside - 10) > 0.9
+    # A smaller mask is the same one: a pixel that the lesion covers by half or more.
+    assert np.array_equal(
+        generate(28, 0)["train"].lesions, area_average(lesions.astype(float), 28) >= 0.5
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 from beitmed import data, methods
 from beitmed.config import Config
 from beitmed.data import Data
+from beitmed.data.new_images import Form
 from beitmed.errors import UserError
 from beitmed.model import Model
 from beitmed.runs import reader
@@ -40,6 +41,18 @@ class Trained:
     def predictions(self) -> dict[str, Predictions]:
         """What the run predicted, of the splits of which that is kept."""
         return {"val": self.run.val, "test": self.run.test}
+
+    @cached_property
+    def form(self) -> Form:
+        """What the run's images are, and so what it can be asked about.
+
+        Raises UserError where its folder does not say so and its data are not there.
+        """
+        colour = self.run.data.get("colour")
+        if colour is None:  # a folder of before this was noted
+            colour = len(self.data.train.images.shape) == 4
+        dataset = self.cfg.dataset
+        return Form(self.cfg.size, colour, dataset.fit, dataset.intensity, dataset.min_side)
 
     @cached_property
     def model(self) -> Model:

@@ -151,19 +151,19 @@ def _of_folder(cfg: Config, root: Path) -> list[Image]:
 
 def _of_classes(root: Path, classes: Iterable[Path], split: str | None) -> Iterator[Image]:
     for folder in classes:
-        for file in _files(folder, frozenset()):
+        for file in files_below(folder):
             yield Image(file, str(file.relative_to(root)), folder.name, split, None)
 
 
-def _files(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    """All files below; a link to a folder that it lies in leads nowhere."""
+def files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """All files below, by name; a link to a folder that it lies in leads nowhere."""
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
     for entry in _visible(folder):
         if _is_folder(entry):
-            yield from _files(Path(entry.path), above | {here})
+            yield from files_below(Path(entry.path), above | {here})
         elif not _is_loop(entry):
             yield Path(entry.path)
 
@@ -192,7 +192,7 @@ def _of_table(cfg: Config, path: Path) -> list[Image]:
     images, problems, seen = [], {}, dict[str, str]()
     for i, row in enumerate(rows, start=1):
         where = f"row {i}"
-        cell = {key: _text(row[name]) for key, name in names.items()}
+        cell = {key: text(row[name]) for key, name in names.items()}
         # A split or patient that is known of some images only is as good as unknown.
         wrong = [f"no {key}" for key in names if not cell[key]]
         if "split" in names and cell["split"] and cell["split"].lower() not in SPLITS:
@@ -204,7 +204,7 @@ def _of_table(cfg: Config, path: Path) -> list[Image]:
             problems[f"{where} ({cell['path']})" if cell["path"] else where] = "; ".join(wrong)
             continue
         split = SPLITS[cell["split"].lower()] if "split" in names else None
-        subgroups = tuple(_text(row[name]) for name in columns.subgroups)
+        subgroups = tuple(text(row[name]) for name in columns.subgroups)
         images.append(
             Image(file, cell["path"], cell["label"], split, cell.get("patient"), where, subgroups)
         )
@@ -231,7 +231,7 @@ _ON_NO_LABEL = (
 )
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     """A cell as text, empty where it holds nothing; Parquet has numbers, and NaN among them."""
     if value is None or value != value:
         return ""
@@ -249,8 +249,8 @@ def _rows(cfg: Config, path: Path) -> tuple[dict[str, str], Iterable[Mapping[str
     options: dict[str, Any] = {}
     if (kind := _TABLES[path.suffix.lower()]) == "csv":
         # Every cell as it is written: no patient 007 becomes 7, no class "NA" becomes a gap.
-        header = _header(path)
-        features = datasets.Features(dict.fromkeys(header, datasets.Value("string")))
+        names = header(path)
+        features = datasets.Features(dict.fromkeys(names, datasets.Value("string")))
         options = {"keep_default_na": False, "na_filter": False, "encoding": "utf-8-sig"}
         options["features"] = features
     try:
@@ -267,20 +267,21 @@ def _rows(cfg: Config, path: Path) -> tuple[dict[str, str], Iterable[Mapping[str
             f"{shown(path)}: cannot be read as a table ({shown(str(e)).strip()}); allowed: UTF-8 "
             "with a header and as many cells in each row, or Parquet"
         ) from e
-    return _columns(cfg, path, header if kind == "csv" else list(table.features or rows[0])), rows
+    return _columns(cfg, path, names if kind == "csv" else list(table.features or rows[0])), rows
 
 
-def _header(path: Path) -> list[str]:
+def header(path: Path) -> list[str]:
+    """The names of a CSV file's columns. Raises UserError for what is no such file."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as f:
-            header = next(csv.reader(f), [])
+            names = next(csv.reader(f), [])
     except (UnicodeDecodeError, csv.Error) as e:
         raise UserError(f"{shown(path)}: is not a CSV file in UTF-8 ({e})") from e
-    if len(set(header)) < len(header) or not header:
+    if len(set(names)) < len(names) or not names:
         raise UserError(
-            f"{shown(path)}: its header is {header}; allowed: a name for each column, each once"
+            f"{shown(path)}: its header is {names}; allowed: a name for each column, each once"
         )
-    return header
+    return names
 
 
 def _columns(cfg: Config, path: Path, found: list[str]) -> dict[str, str]:

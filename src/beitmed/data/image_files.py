@@ -40,12 +40,7 @@ def read(path: Path, size: int, fit: Fit, intensity: Intensity, min_side: int) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture = _dicom(path, intensity) if _is_dicom(path) else _picture(path, intensity)
-        if min(picture.size) < min_side:
-            raise ImageProblem(
-                f"is of {picture.width} x {picture.height} px, smaller than dataset.min_side="
-                f"{min_side}"
-            )
-        return np.asarray(_fitted(picture, size, fit).convert("RGB"))
+        return _sized(picture, size, fit, min_side)
     except (ImageProblem, UserError):
         raise
     except UnidentifiedImageError as e:
@@ -59,6 +54,26 @@ def read(path: Path, size: int, fit: Fit, intensity: Intensity, min_side: int) -
     ) as e:  # fmt: skip
         text = getattr(e, "strerror", None) or str(e).partition("\n")[0]
         raise ImageProblem(f"cannot be read ({text or type(e).__name__})") from e
+
+
+def of_array(
+    pixels: np.ndarray, size: int, fit: Fit, intensity: Intensity, min_side: int
+) -> np.ndarray:
+    """The same for pixels that are decoded already, uint8 [h, w] or [h, w, 3].
+
+    What is square and of the asked size already stays as it is.
+    """
+    picture = Image.fromarray(pixels)
+    picture = _stretched(picture) if intensity == "minmax" else picture
+    return _sized(picture, size, fit, min_side)
+
+
+def _sized(picture: Image.Image, size: int, fit: Fit, min_side: int) -> np.ndarray:
+    if min(picture.size) < min_side:
+        raise ImageProblem(
+            f"is of {picture.width} x {picture.height} px, smaller than dataset.min_side={min_side}"
+        )
+    return np.asarray(_fitted(picture, size, fit).convert("RGB"))
 
 
 def _fitted(picture: Image.Image, size: int, fit: Fit) -> Image.Image:

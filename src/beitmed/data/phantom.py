@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]  # float32; NumPy's stubs widen a matrix product's type
 Bytes = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
 
 SIZES = (28, 64, 128, 224)
 LABELS = {0: "synthetic irregular lesion", 1: "synthetic smooth or no lesion"}
@@ -42,11 +44,23 @@ _X = np.arange(0.5, _N, 2, dtype=np.float32)
 _Y = np.arange(_N, dtype=np.float32)[:, None]
 
 
-def generate(size: int, seed: int) -> dict[str, tuple[Bytes, NDArray[np.int64]]]:
-    """Return the splits 'train', 'val' and 'test' as (images, labels), the same for the same seed.
+class Pictures(NamedTuple):
+    """Pictures of a split, their labels, and where their lesions are.
 
     images: uint8 [n, size, size], 0 black to 255 white, row 0 at the skin. labels: int64 [n], keys
-    of `LABELS`, as many as `SPLITS` says. Picture i of a split depends on (seed, split, i) only;
+    of `LABELS`. lesions: bool [n, size, size], the inside of the outline that was drawn, without
+    margin and shadow; nothing where there is no lesion.
+    """
+
+    images: Bytes
+    labels: NDArray[np.int64]
+    lesions: Bools
+
+
+def generate(size: int, seed: int) -> dict[str, Pictures]:
+    """Return the splits 'train', 'val' and 'test', the same for the same seed.
+
+    As many of each label as `SPLITS` says. Picture i of a split depends on (seed, split, i) only;
     a smaller size is the area average of the same picture at 224. Bytes repeat with the same
     library versions, processor and number of BLAS threads; otherwise float rounding moves single
     grey values by one.
@@ -62,9 +76,12 @@ def generate(size: int, seed: int) -> dict[str, tuple[Bytes, NDArray[np.int64]]]
         labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
         _rng(seed, key).shuffle(labels)
         images = np.empty((len(labels), size, size), np.uint8)
+        lesions = np.empty(images.shape, bool)
         for i, label in enumerate(labels):
-            images[i] = _shrink(_render(_rng(seed, key, i), int(label)), size)
-        splits[split] = (images, labels)
+            image, lesion = _render(_rng(seed, key, i), int(label))
+            images[i] = _shrink(image, size)
+            lesions[i] = _shrink(255 * lesion.astype(np.uint8), size) > 127  # half a pixel or more
+        splits[split] = Pictures(images, labels, lesions)
     return splits
 
 
@@ -72,17 +89,21 @@ def _rng(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
-def _render(rng: np.random.Generator, label: int) -> Bytes:
-    """Return one picture, uint8 [224, 224]."""
+def _render(rng: np.random.Generator, label: int) -> tuple[Bytes, Bools]:
+    """Return one picture, uint8 [224, 224], and where its lesion is, bool [224, 224]."""
     level = _tissue(rng)
+    lesion = np.zeros(level.shape, bool)
     if label == 0 or rng.random() >= _NO_LESION:
-        _add_lesion(rng, level, rng.normal(_SEPARATION if label == 0 else -_SEPARATION))
+        latent = rng.normal(_SEPARATION if label == 0 else -_SEPARATION)
+        box, inside = _add_lesion(rng, level, latent)
+        lesion[box] = inside
     # Poor contact and ligaments shadow any picture, so a dark column alone decides nothing.
     level += _ramp(20, 90) * (1.5 * _curve(rng, 9) - 1.5)
     # An operator turns the gain until the picture looks right as a whole. Without this, shadows
     # would let the mean brightness tell the label.
     level += rng.normal(-0.2, 1.5) - 0.75 * float(level.mean())
-    return _scan(rng, level, dynamic_range=50 * math.exp(rng.normal(0, 0.08)))
+    image = _scan(rng, level, dynamic_range=50 * math.exp(rng.normal(0, 0.08)))
+    return image, lesion.repeat(2, axis=1)
 
 
 def _scan(rng: np.random.Generator, level: Floats, dynamic_range: float) -> Bytes:
@@ -123,8 +144,13 @@ def _tissue(rng: np.random.Generator) -> Floats:
     return level
 
 
-def _add_lesion(rng: np.random.Generator, level: Floats, suspicion: float) -> None:
-    """Draw a lesion and what it does to the tissue behind it into dB values [224, 112]."""
+def _add_lesion(
+    rng: np.random.Generator, level: Floats, suspicion: float
+) -> tuple[tuple[slice, slice], Bools]:
+    """Draw a lesion and what it does to the tissue behind it into dB values [224, 112].
+
+    Returns a part of them, and which values of that part lie inside the lesion's outline.
+    """
     noise = rng.standard_normal(6).tolist()
     irregular = 1 / (1 + math.exp(-1.3 * suspicion - 0.6 * noise[0]))
     radius = 30 * math.exp(0.2 * noise[1] + 0.18 * suspicion)  # px
@@ -157,6 +183,7 @@ def _add_lesion(rng: np.random.Generator, level: Floats, suspicion: float) -> No
     column = behind / (1 + np.exp((across - 0.85) / 0.16)) * (1 + 0.3 * _curve(rng, 14))
     sides = 3 * (1 - irregular) * np.exp(-(((across - 1) / 0.07) ** 2))  # shadows by refraction
     level += _ramp(y + 0.3 * tall, tall) * (column - sides)
+    return box, edge > 0
 
 
 def _outline(rng: np.random.Generator, irregular: float) -> Floats:

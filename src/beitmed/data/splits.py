@@ -22,12 +22,14 @@ class Split:
     """Images uint8 [n, size, size] (grey) or [n, size, size, 3]; those of a large file on disk.
 
     Labels are int64 [n], or [n, labels] of 0 and 1 where an image has several or none. Of one's
-    own images there is also which file each is: its name, its label and its patient or "".
+    own images there is also which file each is: its name, its label and its patient or "". Of
+    generated ones there is where the lesion is: masks bool [n, size, size].
     """
 
     images: np.ndarray | Rows
     labels: np.ndarray
     files: tuple[tuple[str, str, str], ...] | None = None
+    masks: np.ndarray | None = None
 
     @property
     def groups(self) -> tuple[str, ...] | None:
@@ -129,23 +131,23 @@ def _medmnist(cfg: Config) -> Data:
 
 
 @cache  # a sweep's runs share the pictures, which take seconds to draw; nobody may write to them
-def _generated(size: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _generated(size: int, seed: int) -> dict[str, Split]:
     from beitmed.data import phantom
 
-    arrays = phantom.generate(size, seed)
-    for images, labels in arrays.values():
-        images.flags.writeable = labels.flags.writeable = False
-    return arrays
+    splits = {}
+    for name, pictures in phantom.generate(size, seed).items():
+        for array in pictures:
+            array.flags.writeable = False
+        splits[name] = Split(pictures.images, pictures.labels, masks=pictures.lesions)
+    return splits
 
 
 def _phantom(cfg: Config) -> Data:
     from beitmed.data import phantom
 
     assert cfg.dataset.phantom_seed is not None
-    arrays = _generated(cfg.size, cfg.dataset.phantom_seed)
-    splits = {k: Split(images, labels) for k, (images, labels) in arrays.items()}
     return Data(
-        **splits,
+        **_generated(cfg.size, cfg.dataset.phantom_seed),
         class_names=tuple(phantom.LABELS[i] for i in sorted(phantom.LABELS)),
         provenance={
             "source": "beitmed.phantom: generated images, SYNTHETIC",
@@ -171,7 +173,8 @@ def _limited(cfg: Config, data: Data, limit: int) -> Data:
         groups = [*member.T, ~member.any(axis=1)]  # and, of several labels, the images of none
         kept = np.unique(np.concatenate([np.flatnonzero(group)[:limit] for group in groups]))
         files = None if split.files is None else tuple(split.files[i] for i in kept)
-        return Split(split.images[kept], split.labels[kept], files)
+        masks = None if split.masks is None else split.masks[kept]
+        return Split(split.images[kept], split.labels[kept], files, masks)
 
     return replace(
         data,

@@ -32,6 +32,7 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
         "data.json",
         {
             **data.provenance,
+            "colour": len(data.train.images.shape) == 4,
             "class_names": list(data.class_names),
             "images": {k: len(s.labels) for k, s in data.splits.items()},
             # Where an image has several labels it counts for each of them.

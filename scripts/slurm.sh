@@ -17,7 +17,7 @@ stop() {
 
 start() {
     local cores host
-    cores=$(nproc) host=$(hostname -s)
+    cores=$(env -u OMP_NUM_THREADS nproc) host=$(hostname -s)
     mkdir -p "$folder"/state "$folder"/spool
     cat >"$folder/slurm.conf" <<CONF
 ClusterName=beitmed

@@ -1,10 +1,11 @@
 """How the threads of a computation share a machine with others, decided before torch is imported.
 
 A computation's threads meet some thousand times a second, and wait for one another. GNU's OpenMP,
-which torch uses on Linux, lets a thread that waits spin for up to 300,000 turns: quick where every
-thread has a core of its own, and a disaster where it has not, for the one that is waited for then
-waits for the core on which the other one spins. So it spins for long enough to bridge the usual gap
-between two parallel parts, and then sleeps.
+which torch uses on Linux, lets a thread that waits spin for up to 300,000 turns, some milliseconds:
+quick where every thread has a core of its own, and a disaster where it has not, for the one that is
+waited for then waits for the core on which the other one spins. So it spins for as long as that
+library itself does where it knows of more threads than cores, some ten microseconds, which bridges
+the usual gap between two parallel parts, and then sleeps.
 
 The number of threads stays what the machine has, or what its container is allowed: sums are split
 by it, so a number that followed the load would change a run's last bits with the load.
@@ -16,7 +17,7 @@ import math
 import os
 from pathlib import Path
 
-SPINS = 10_000
+SPINS = 1_000
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 _THREADS, _CHOSEN_HERE = "OMP_NUM_THREADS", "BEITMED_OMP_NUM_THREADS"
 _CGROUP = Path("/sys/fs/cgroup")

@@ -55,6 +55,8 @@ def _launch(
     planned: Jobs, each: Sequence[list[str]], members: Sequence[Config], records: Records
 ) -> None:
     parallel, origin = planned.launcher.parallel, Origin.here()
+    if planned.launcher.slurm:
+        log.info("What the runs say is in %s.", records.folder.parent / ".submitit")
     if parallel and (before := fills.first(members)):
         log.info("%d of the sweep's %d runs fill the cache first, for all that share it.",
                  len(before), len(each))  # fmt: skip
@@ -80,6 +82,8 @@ def _tell(planned: Jobs, outcomes: Sequence[Outcome], problem: Exception | None)
         for i in these:
             reason = (outcomes[i].reason or "").replace("\n", "\n    ")
             log.error("  %s%s", " ".join(planned.each[i]), f": {reason}" if reason else "")
+    finished = sum(outcome.state == "finished" for outcome in outcomes)
+    log.info("%d of the sweep's %d runs are finished.", finished, len(outcomes))
     if code:
         log.error("Run the same command again to retry them; finished runs are skipped.")
     return code

@@ -32,6 +32,7 @@ JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SlurmUser=root
+KillWait=2
 ReturnToService=2
 MpiDefault=none
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny

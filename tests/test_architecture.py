@@ -26,7 +26,9 @@ LAYERS = [
     {"methods"},
     {"trained"},
     {"explain"},
-    {"report", "pipeline"},
+    {"report"},
+    {"export"},
+    {"pipeline"},
     {"sweeps"},
     {"commands"},
     {"forms"},
@@ -40,7 +42,7 @@ CONFINED = {
                   "sweeps.work"},
     "medmnist": {"data.medmnist_files"},
     "jinja2": {"report.render.page"},
-    "huggingface_hub": {"backbones.hub"},
+    "huggingface_hub": {"backbones.hub", "export.card"},
     "pooch": {"data.medmnist_files"},
     "filelock": {"storage.locks"},
     "peft": {"backbones.adapters"},
@@ -50,6 +52,7 @@ CONFINED = {
     "timm": {"methods.autogluon_worker"},
     "datasets": {"data.folder_table"},
     "pydicom": {"data.image_files"},
+    "onnxruntime": {"export.card", "export.onnx_file"},
     "pyarrow": {"data.new_image_sources"},
 }  # fmt: skip
 # Rooms of which no module may import torch or transformers, and single modules of others that do.

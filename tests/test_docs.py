@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, front, jobs, power, report
+from beitmed.commands import cache, explain, export, front, jobs, power, report
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -58,6 +58,7 @@ KEYS = {
     "report": report.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
+    "export": export.KEYS,
     "cache": cache.KEYS,
     "folds": {},
     "power": power.KEYS,

@@ -277,23 +277,6 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "x").read_text() == "new"
 
 
-def test_the_exported_model_gives_the_runs_own_logits(tmp_path):
-    import torch
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
-
-    from beitmed import data
-
-    run = run_here(tmp_path, "export=true", "cache.dtype=fp32")
-    model = AutoModelForImageClassification.from_pretrained(run / "huggingface").eval()
-    processor = AutoImageProcessor.from_pretrained(run / "huggingface", backend="pil")
-    images = data.load(resolve(*FAST)).test.images
-    with torch.no_grad():
-        pixels = processor([np.stack([i] * 3, -1) for i in images], return_tensors="pt")
-        logits = model(**pixels).logits.numpy()
-    np.testing.assert_allclose(predictions(run, "test")[1], logits, atol=1e-5)
-    assert model.config.id2label[1] == "synthetic smooth or no lesion"
-
-
 @pytest.mark.real_data
 @pytest.mark.parametrize("dataset", ["breast", "pneumonia"])
 def test_on_real_data(tmp_path, dataset):

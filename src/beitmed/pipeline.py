@@ -15,6 +15,7 @@ from beitmed.backbones import compute, weights
 from beitmed.config import Config
 from beitmed.data import Data, sampling
 from beitmed.data.sampling import Strategy
+from beitmed.export import forms, output
 from beitmed.runs import environment, folder, record
 from beitmed.runs.folder import Run
 from beitmed.tasks import own_metrics
@@ -32,11 +33,15 @@ def run(cfg: Config) -> Path:
     method, strategy = methods.module_of(cfg), sampling.strategy(cfg.balancing)
     own = evaluation.own_metrics(cfg)
     cfg = complete(cfg)
+    if cfg.export:
+        forms.refuse(cfg, forms.HUGGING_FACE)
     with folder.open_run(cfg) as claimed:
         if claimed.predicted:
             data.check_unchanged(cfg, claimed.read_json("data.json") or {})
         if claimed.finished and evaluation.is_current(claimed, cfg):
             log.info("%s: finished before, nothing to do.", claimed.path)
+            if cfg.export and not (claimed.path / forms.HUGGING_FACE).exists():
+                _export(claimed.path)
             return claimed.path
         log.info("%s", claimed.path)
         claimed.begin(environment.describe(cfg))
@@ -53,6 +58,8 @@ def run(cfg: Config) -> Path:
                 _train(cfg, claimed, loaded, indices, method)
         with claimed.phase("evaluation"):
             evaluation.evaluate(claimed, cfg)
+        if cfg.export:
+            _export(claimed.path)
     gc.collect()  # a sweep goes on in this process
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -80,6 +87,11 @@ def _train(
     trainer.seed_everything(cfg.seed)
     fit = model.check(method.fit(cfg, loaded, indices, claimed), loaded, cfg.method.name)
     record.finish(claimed, loaded, fit)
+
+
+def _export(path: Path) -> None:
+    to, _ = output.write(path, forms.HUGGING_FACE)
+    log.info("The whole model, for transformers: %s", to)
 
 
 def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:

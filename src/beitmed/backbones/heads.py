@@ -38,7 +38,7 @@ class ViTMAEForImageClassification(ViTMAEPreTrainedModel):
         # The embeddings always sort patches by random numbers, to drop the last ones: by numbers
         # that ascend every patch stays, and in its place.
         patches = self.vit.embeddings.patch_embeddings.num_patches
-        order = torch.arange(patches, device=pixel_values.device).expand(len(pixel_values), -1)
+        order = torch.arange(patches, device=pixel_values.device).expand(pixel_values.shape[0], -1)
         return self.vit.embeddings(pixel_values, noise=order)[0]
 
     def forward(

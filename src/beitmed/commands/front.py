@@ -13,6 +13,7 @@ COMMANDS = {
     "report": "compare runs: one page, tables and figures",
     "audit": "look for duplicates and label conflicts in a dataset",
     "explain": "show what a run's network attends to",
+    "export": "write a run's network for other programs",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",
 }

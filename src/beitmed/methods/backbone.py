@@ -36,7 +36,7 @@ _COPIES_OF_TRAINED, _BYTES_OF_THE_REST = 7, 20_000_000
 
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
-    """Train to the last epoch; write model.json before, top.safetensors and any export after."""
+    """Train to the last epoch; write model.json before, top.safetensors after."""
     task = tasks.of(cfg.dataset.task)
     with folder.phase("features"):
         network, datasets, description = _prepare(cfg, data, indices)
@@ -62,8 +62,6 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     logits = {name: prediction.logits(cfg, network, datasets[name]) for name in ("val", "test")}
     with files.replacing(folder.path / _TOP) as file:
         freezing.save_top(network, file)
-    if cfg.export:
-        _export(cfg, folder, data)
     return Fit(logits, history, parameters=total, trained_parameters=trained_count)
 
 
@@ -152,17 +150,3 @@ def _begin(
         "%s: training %s of %s parameters (%.1f %%).",
         cfg.backbone.name, f"{trained_count:,}", f"{total:,}", 100 * trained_count / total,
     )  # fmt: skip
-
-
-def _export(cfg: Config, folder: Run, data: Data) -> None:
-    # Put together anew, since the trunk may have been released: a saved top must do for that.
-    exported = load(cfg, folder.path, data.class_names)
-    network = exported.network.cpu()
-    files.require_space(folder.path, 4 * network.count()[1])
-    adapters.merge(network)
-    network.model.config.problem_type = tasks.of(cfg.dataset.task).problem_type
-    target = folder.path / "huggingface"
-    network.model.save_pretrained(target)
-    exported.processor.save_pretrained(target)
-    for file in target.iterdir():
-        files.share(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from beitmed import tasks
@@ -33,3 +33,13 @@ def of(cfg: Config, provenance: Mapping[str, Any]) -> list[str]:
     if cfg.trains_backbone and cfg.train.max_steps is not None:
         said.append(f"at most {cfg.train.max_steps} training steps")
     return said
+
+
+def gravest_first(caveats: Sequence[str]) -> list[str]:
+    """The same with those of what is no real model or no real image first: RANDOM, SYNTHETIC."""
+    return sorted(caveats, key=lambda caveat: not is_grave(caveat))
+
+
+def is_grave(caveat: str) -> bool:
+    """Whether a caveat says that the numbers are of no real model or no real image."""
+    return caveat.split()[0].isupper()

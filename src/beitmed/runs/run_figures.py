@@ -21,6 +21,7 @@ from beitmed.plots.page import FULL_WIDTH, WIDTH, write, write_both
 from beitmed.plots.roc import RocCurve, roc
 from beitmed.plots.roc_panels import roc_panels
 from beitmed.plots.roc_points import corners, roc_points
+from beitmed.runs.caveats import is_grave
 from beitmed.runs.folder import Run
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics import decisions, reliability
@@ -54,8 +55,7 @@ def draw(
         ]
     )
     task, positive = tasks.of(cfg.dataset.task), cfg.dataset.positive_label
-    capital = [caveat for caveat in caveats if caveat.split()[0].isupper()]  # RANDOM, SYNTHETIC
-    tables = _Tables(folder, "; ".join(capital))
+    tables = _Tables(folder, "; ".join(filter(is_grave, caveats)))
     _roc(tables, task.curves(test.logits, test.labels, class_names, positive), estimates, title)
     _confusion(folder, task, test, class_names, title)
     if not task.several_labels:

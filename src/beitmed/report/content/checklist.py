@@ -38,7 +38,7 @@ def section(found: Sequence[Evidence]) -> Section:
                 id="checklist-author",
                 title="Items for the author",
                 columns=[Column("Item"), Column("Asks for")],
-                rows=[list(row) for row in _AUTHOR],
+                rows=[list(row) for row in AUTHOR],
             ),
         ],
     )
@@ -180,7 +180,7 @@ _FILLED: tuple[tuple[str, str, Fill], ...] = (
      lambda _: "None: all test images are of the source of the training images (internal "
      "testing)."),
 )  # fmt: skip
-_AUTHOR = (
+AUTHOR = (
     ("TRIPOD+AI 1-4; CLAIM title, abstract, introduction",
      "title, abstract, clinical background, health inequalities, objectives and hypotheses"),
     ("TRIPOD+AI 5-6; CLAIM study design, data",

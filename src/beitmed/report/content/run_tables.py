@@ -36,7 +36,7 @@ def every_run(test_set: TestSet) -> list[Table]:
         ("rules", "every run, other decision rules and calibration", rules, [_FITTED]),
     ]
     made = [_runs(test_set, kind, what, of, notes) for kind, what, of, notes in kinds if of]
-    return [*made, *([_by_part(test_set)] if task.parts else [])]
+    return [*made, *([by_part(test_set)] if task.parts else [])]
 
 
 def _outside(test_set: TestSet) -> list[str]:
@@ -50,7 +50,7 @@ def _own(test_set: TestSet) -> list[tuple[str, str]]:
     return list(dict.fromkeys(found))
 
 
-def _by_part(test_set: TestSet) -> Table:
+def by_part(test_set: TestSet) -> Table:
     """A row a class or label and variant, so that variants stand below one another."""
     task, found = test_set.task, test_set.first.metrics["test"]
     unit, member = task.unit, test_set.first.one_against_others[0]

@@ -76,19 +76,38 @@ def _section(section: Section, folder: Path, errors: dict[int, str]) -> Iterator
         yield _errors(section.errors, errors)
 
 
+def sections(found: Sequence[Section]) -> str:
+    """Sections with no files beside them: tables whole, neither figures nor images."""
+    blocks: list[str] = []
+    for section in found:
+        blocks += [f"## {escape(section.title)}", *map(escape, section.paragraphs)]
+        for table in section.tables:
+            blocks += [f"**{escape(table.title)}**", *_rows(table, len(table.rows))]
+            blocks += [*map(escape, table.notes), *_meanings(table)]
+    return "\n\n".join(blocks)
+
+
 def _table(table: Table) -> Iterator[str]:
     tex = "" if len(table.rows) > LONG else f", [LaTeX](tables/{table.id}.tex)"
     yield f"**{escape(table.title)}** ([CSV](tables/{csv_name(table)}){tex})"
+    yield from _rows(table, ROWS_SHOWN)
+    left_out = rows_left_out(table)
+    yield from map(escape, [left_out] if left_out else [])
+    yield from map(escape, table.notes)
+    yield from _meanings(table)
+
+
+def _rows(table: Table, shown: int) -> Iterator[str]:
     heads = [escape(column.label) for column in table.columns]
     marks = ["---:" if numeric else "---" for numeric in columns_of_numbers(table)]
     rows = [
         [escape(text(cell, column.digits)) for cell, column in zip(row, table.columns, strict=True)]
-        for row in table.rows[:ROWS_SHOWN]
+        for row in table.rows[:shown]
     ]
     yield _grid([heads, marks, *rows])
-    left_out = rows_left_out(table)
-    yield from map(escape, [left_out] if left_out else [])
-    yield from map(escape, table.notes)
+
+
+def _meanings(table: Table) -> Iterator[str]:
     meanings = [f"- {escape(c.label)}: {escape(c.meaning)}" for c in table.columns if c.meaning]
     if meanings:
         yield "\n".join(meanings)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FAST, beitmed, resolve
+from conftest import FAST, REPOSITORY, beitmed, resolve
 
 from beitmed import console, threads
 from beitmed.commands import jobs
@@ -261,3 +261,17 @@ def test_threads_are_chosen_before_torch_is_there():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           env=environment, check=True)  # fmt: skip
     assert done.stdout.split() == ["False", str(threads.SPINS)]
+
+
+def test_rays_constraints_are_the_others_but_for_what_it_cannot_have():
+    pinned = {}
+    for name in ("constraints.txt", "constraints-ray.txt"):
+        lines = (REPOSITORY / name).read_text().splitlines()
+        pairs = [line.split("==") for line in lines if "==" in line]
+        pinned[name] = {key.lower().replace("_", "-"): value for key, value in pairs}
+    usual, rays = pinned["constraints.txt"], pinned["constraints-ray.txt"]
+    differing = {f"{name}=={v}" for name, v in usual.items() if rays.get(name) != v}
+    assert {line.split("==")[0] for line in differing} == {
+        "cloudpickle", "joblib", "python-dateutil"
+    }, f"add to constraints-ray.txt what is new of {differing}"  # fmt: skip
+    assert int(rays["cloudpickle"].split(".")[0]) < 3

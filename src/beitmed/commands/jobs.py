@@ -123,8 +123,8 @@ def _launcher(first: DictConfig, overrides: Sequence[str], is_sweep: bool) -> La
             )
     if found.parallel and not is_sweep:
         raise UserError(
-            f"launcher: found {name} without -m, but a launcher starts the runs of a sweep. Add -m, "
-            "also for a single run, or leave the launcher out to have the run done here."
+            f"launcher: found {name} without -m. It starts the runs of a sweep: add -m, "
+            "also for a single run, or leave it out to have the run done here."
         )
     return found
 

@@ -23,7 +23,7 @@ ON = {
     "local": (),
     "joblib": (),
     "slurm": ("hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=null"),
-    "ray": ("hydra.launcher.ray.init={num_cpus: 2, include_dashboard: false}",),
+    "ray": ("hydra.launcher.ray.init.num_cpus=2",),
 }
 MISSING = {
     "slurm": None if shutil.which("sbatch") and "SLURM_CONF" in os.environ else "Slurm",

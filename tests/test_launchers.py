@@ -29,6 +29,7 @@ MAJORITY = (*FAST[:2], "method=majority", "evaluate.n_resamples=100")
         (["launcher=joblib"], "launcher: found joblib without -m"),
         (["-m", "launcher=joblib,local"], "launcher=joblib,local: a sweep has one launcher"),
         (["-m", "launcher=pbs"], "joblib"),  # among those that there are
+        (["-m", "launcher=joblib", "hydra.launcher.n_job=3"], "hydra.launcher.n_job: no such key"),
         (["-m", "launcher=slurm"], "launcher=slurm: sbatch is not found here"),
     ],
 )

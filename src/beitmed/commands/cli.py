@@ -55,6 +55,8 @@ def _explain(error: BaseException) -> str:
     for e in chain:
         if isinstance(e, ConfigAttributeError | ConfigKeyError) and e.full_key:
             parent, _, key = str(e.full_key).rpartition(".")
+            if parent.startswith("hydra."):
+                return f"{e.full_key}: no such key. conf/launcher/ has those of the launchers."
             return config.unknown_key(parent, key)
         if isinstance(e, YAMLError):
             return f"a YAML file cannot be read: {e}"

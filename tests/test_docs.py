@@ -172,6 +172,13 @@ RUNS = {
         for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
         for seed in range(1, 6)
     },
+    "beitmed train -m launcher=joblib dataset=breast,pneumonia seed=1,2,3": product(
+        TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]
+    ),
+    "beitmed train -m launcher=slurm hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1 "
+    "dataset=breast,pneumonia seed=1,2,3": product(
+        TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]
+    ),
     "beitmed train -m method=resnet18 precision=bf16 seed=1 dataset=breast,pneumonia": product(
         "{dataset}_28_full_resnet18_seed1", dataset=["breast", "pneumonia"]
     ),

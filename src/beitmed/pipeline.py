@@ -71,6 +71,12 @@ def run(cfg: Config) -> Path:
     return claimed.path
 
 
+def fill(cfg: Config) -> None:
+    """Fill what a run reads of the cache, and do nothing else of it. Raises UserError as `run`."""
+    cfg = complete(cfg)
+    methods.fill(cfg, data.load(cfg))
+
+
 def complete(cfg: Config) -> Config:
     """The configuration with what only the weights and the data can say."""
     if cfg.reads_backbone:

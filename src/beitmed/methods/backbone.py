@@ -66,6 +66,11 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     return Fit(logits, history, parameters=total, trained_parameters=trained_count)
 
 
+def fill(cfg: Config, data: Data) -> None:
+    """Put the frozen layers' output into the cache."""
+    features.prepare(cfg, data)
+
+
 @dataclass(frozen=True)
 class BackboneModel:
     """A run's network, in eval mode, and the image processor before it."""

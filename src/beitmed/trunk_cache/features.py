@@ -21,7 +21,7 @@ from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.storage.rows import Rows
 from beitmed.storage.store import Entry, Store
-from beitmed.trunk_cache import fill
+from beitmed.trunk_cache import fill, forms
 from beitmed.trunk_cache.keys import Keys
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,10 @@ def prepare(cfg: Config, data: Data) -> Features | None:
             entries |= {name: store.find(keys.target(name).key) for name in wanted}
         else:
             network = _without_trunk(cfg, data, store, top)
-        rows = {name: entry.open() for name, entry in entries.items() if entry is not None}
-    dtype = rows["train"].dtype.name
-    return Features(network, rows, {"mode": "cached", "dtype": dtype})
+        kept = {name: entry for name, entry in entries.items() if entry is not None}
+        form = {name: forms.of(cfg, len(data.splits[name].labels), keys.boundary) for name in kept}
+        rows = {name: form[name].read(entry.open()) for name, entry in kept.items()}
+    return Features(network, rows, {"mode": "cached", "dtype": form["train"].label})
 
 
 def _to_lock(store: Store, keys: Keys) -> list[str]:

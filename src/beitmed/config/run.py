@@ -86,7 +86,7 @@ class CacheConfig(Strict):
     """
 
     root: Annotated[str, Field(min_length=1), Decides.NOTHING]
-    dtype: Literal["fp16", "fp32"]
+    dtype: Literal["fp16", "fp32", "int8", "fp8"]
     limit_gb: Annotated[Positive, Decides.NOTHING]
     depths: Annotated[list[NonNegative], Decides.NOTHING] = Field(default_factory=list)
 

@@ -2,6 +2,7 @@
 
     python scripts/bench.py                 everything that a CPU can show
     python scripts/bench.py --variants      the paper's eight variants in real sizes, on a GPU, bf16
+    python scripts/bench.py --pretrain      pre-training beside transformers' own loop
     python scripts/bench.py --predict       beitmed predict beside the bare forward pass
     python scripts/bench.py --labels        label efficiency, beside a script for each part
     python scripts/bench.py --smoke         shows that all of it runs, on a tiny geometry
@@ -27,6 +28,7 @@ import torch
 from bench_labels import labels
 from bench_parts import measure_parts, totals
 from bench_predict import BASE, rate
+from bench_pretrain import pretraining
 from bench_runs import depths, exactness, many, memory, variants, whole_runs
 from bench_table import LARGE, TINY, Table
 
@@ -36,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", type=Path, default=Path("outputs/benchmark.csv"))
     parser.add_argument("--variants", action="store_true", help="the eight variants, on a GPU")
+    parser.add_argument("--pretrain", action="store_true", help="pre-training, and nothing else")
     parser.add_argument("--predict", action="store_true", help="the rate of beitmed predict")
     parser.add_argument("--labels", action="store_true", help="label efficiency")
     parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
@@ -55,6 +58,8 @@ def main() -> None:
         if options.variants:
             backbone, scale = (TINY[1:], 0.02) if smoke else (LARGE[1:], 1.0)
             variants(table, Path(scratch), backbone, scale)
+        elif options.pretrain:
+            pretraining(table, rounds, smoke)
         elif options.predict:
             backbone, images = (TINY, 40) if smoke else (BASE, 256)
             rate(table, Path(scratch), rounds, backbone, images)

@@ -28,7 +28,7 @@ LAYERS = [
     {"explain", "external", "predict"},
     {"report"},
     {"export"},
-    {"pipeline"},
+    {"pipeline", "pretraining"},
     {"commands"},
     {"forms"},
 ]

@@ -462,9 +462,17 @@ def test_settings_that_are_mentioned_exist():
     methods = {p.stem for p in (config.conf_dir() / "method").glob("*.yaml")}
     known = [resolve("dataset=folder").model_dump()]
     known += [resolve(f"method={m}").model_dump() for m in sorted(methods)]
+    for objective in ("tokens", "pixels", "hybrid"):
+        given = [f"objective={objective}"]
+        planned = jobs.of(given, primary="pretrain", kind=config.PretrainRun)
+        known += [cfg.model_dump() for cfg in planned.configurations]
     mentioned = set(re.findall(r"`([A-Za-z_.]+)=[^` ]*`", EVERYTHING))
+    mentioned = {k.removeprefix("run.") for k in mentioned}  # the run's own, of `beitmed validate`
     mentioned |= set(
-        re.findall(r"`((?:cache|data|train|evaluate|lora)\.(?!json|py)[a-z_]+)`", EVERYTHING)
+        re.findall(
+            r"`((?:cache|data|train|evaluate|lora|pretrain|objective)\.(?!json|py)[a-z_]+)`",
+            EVERYTHING,
+        )
     )
     assert {k for k in mentioned - own if not any(_has(v, k) for v in known)} == set()
 

@@ -25,7 +25,7 @@ from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone, load_top
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.explain import explanation, output, pictures, selection, written
+from beitmed.explain import explanation, output, pictures, request, selection, written
 from beitmed.explain.choice import Choice
 from beitmed.explain.explanation import Explanation
 from beitmed.report.content import explanations as report_explanations
@@ -369,9 +369,9 @@ assert "torch" not in sys.modules
 
 
 def test_a_folder_that_cannot_be_written_is_told(finished_run):
-    request = explanation.prepare([finished_run], Choice(images="0", tests=False))
+    asked = request.prepare([finished_run], Choice(images="0", tests=False))
     with pytest.raises(UserError, match="cannot be written"):
-        output.write(request, Path("/dev/null/explanation"))
+        output.write(asked, Path("/dev/null/explanation"))
 
 
 def test_a_folder_of_something_else_is_left_as_it_is(run, tmp_path):

@@ -29,6 +29,7 @@ def test_what_is_no_prediction_is_said_field_by_field():
               "dataset.path", "dataset.image_root", "dataset.columns.path",
               "dataset.columns.label", "dataset.columns.split", "dataset.columns.patient",
               "dataset.recipe", "dataset.several_images_per_patient",
+              "dataset.flip", "backbone.about",
               "backbone.name", "backbone.weights", "backbone.revision", "train.eval_batch_size",
               "method.title", "method.python"}  # fmt: skip
     assert of(Decides.NOTHING) - {"method.title"} == places - {"method.title"}

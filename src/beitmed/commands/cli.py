@@ -16,19 +16,23 @@ from beitmed import config
 from beitmed.errors import UserError
 
 
-def run(command: Callable[[Sequence[str]], int], usage: str) -> None:
+def run(
+    command: Callable[[Sequence[str]], int],
+    usage: str,
+    kind: type[config.Config] = config.Config,
+) -> None:
     """Do what `main` of a command does: give it the command line, and exit with its code.
 
-    usage: what `--help` prints.
+    usage: what `--help` prints. kind: what the command's configuration is.
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(usage.strip())
         sys.exit(0)
-    sys.exit(guarded(lambda: command(arguments)))
+    sys.exit(guarded(lambda: command(arguments), kind))
 
 
-def guarded(command: Callable[[], int]) -> int:
+def guarded(command: Callable[[], int], kind: type[config.Config] = config.Config) -> int:
     """Run a command and return its exit code; bad input becomes a message and code 2.
 
     Bugs keep their traceback.
@@ -41,7 +45,7 @@ def guarded(command: Callable[[], int]) -> int:
     except UserError as e:
         print(f"beitmed: {e}", file=sys.stderr)
     except (HydraException, OmegaConfBaseException, YAMLError) as e:
-        print(f"beitmed: configuration: {_explain(e)}", file=sys.stderr)
+        print(f"beitmed: configuration: {_explain(e, kind)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("beitmed: interrupted; the same command goes on where it was.", file=sys.stderr)
         return 130
@@ -63,14 +67,14 @@ class _Console(logging.Handler):
         print(self.format(record), flush=True)
 
 
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, kind: type[config.Config]) -> str:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     for e in chain:
         if isinstance(e, ConfigAttributeError | ConfigKeyError) and e.full_key:
             parent, _, key = str(e.full_key).rpartition(".")
-            return config.unknown_key(parent, key)
+            return config.unknown_key(parent, key, kind)
         if isinstance(e, YAMLError):
             return f"a YAML file cannot be read: {e}"
     # Hydra's advice to append a key with `+` leads nowhere here: unknown keys are refused.

@@ -72,12 +72,12 @@ def _explain(arguments: Sequence[str]) -> int:
         masks=None if asked["masks"] is None else Path(asked["masks"]).expanduser(),
         new=new,
     )
-    from beitmed.explain import explanation
+    from beitmed.explain import request
 
-    request = explanation.prepare(runs, choice, given.others)
+    checked = request.prepare(runs, choice, given.others)
     from beitmed.explain import output  # matplotlib and torch: seconds, after the checks
 
-    said = json.loads(output.write(request, out).read_text(encoding="utf-8"))
+    said = json.loads(output.write(checked, out).read_text(encoding="utf-8"))
     print(said["caption"])
     if said["tests"] is not None:
         for name, tested in said["tests"]["methods"].items():

@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = {
     "train": "train a model and evaluate it, or a sweep of them",
+    "pretrain": "learn from images without labels, for a training to start from",
     "evaluate": "compute a run's metrics anew from its predictions",
     "folds": "join the folds of a cross-validation into one result",
     "power": "how many test images and seeds a difference needs",

@@ -27,7 +27,7 @@ class Jobs(NamedTuple):
     overrides: those of the command line, as they were given.
     """
 
-    found: list[Config | UserError]
+    found: Sequence[Config | UserError]
     overrides: list[str]
     sweep: bool
 
@@ -52,28 +52,35 @@ def configurations(arguments: Sequence[str]) -> list[Config]:
     return [one for one in found if isinstance(one, Config)]
 
 
-def of(arguments: Sequence[str], *, sweep: bool | None = None) -> Jobs:
+def of(
+    arguments: Sequence[str],
+    *,
+    sweep: bool | None = None,
+    primary: str = "config",
+    kind: type[Config] = Config,
+) -> Jobs:
     """Compose every run of a command line.
 
     sweep: whether values separated by commas are all taken; None: with `--multirun`, or where an
-    experiment asks for a sweep. Raises UserError, and what Hydra raises, for what cannot be read.
+    experiment asks for a sweep. primary, kind: the YAML file that a command begins with, and what
+    its configuration is. Raises UserError, and what Hydra raises, for what cannot be read.
     """
     known, overrides = options(arguments)
     with _initialized(known.config_dir) as search:
-        first = compose("config", [*_fixed(overrides), *search], return_hydra_config=True)
+        first = compose(primary, [*_fixed(overrides), *search], return_hydra_config=True)
         is_sweep = sweep or known.multirun or first.hydra.mode == RunMode.MULTIRUN
         params = dict(first.hydra.sweeper.params or {}) if is_sweep else {}
         lists = [[o for o in overrides if not o.startswith("hydra.")]]
         if is_sweep:
             parsed = _parse([*(f"{k}={v}" for k, v in params.items()), *lists[0]])
             [lists] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-        found = [_resolved([*job, *search]) for job in lists]
+        found = [_resolved(primary, [*job, *search], kind) for job in lists]
     return Jobs(found, overrides, is_sweep)
 
 
-def _resolved(overrides: list[str]) -> Config | UserError:
+def _resolved(primary: str, overrides: list[str], kind: type[Config]) -> Config | UserError:
     try:
-        return config.resolve(compose("config", overrides))
+        return config.resolve(compose(primary, overrides), kind)
     except UserError as e:
         return e
 

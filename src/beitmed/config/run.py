@@ -7,7 +7,7 @@ transformers, so a mistake costs a second.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -224,19 +224,26 @@ class Config(Strict):
         return self
 
 
-def check(values: Any) -> Config:
-    """The configuration of plain values, as YAML holds them.
+Kind = TypeVar("Kind", bound=Config)
+
+
+@overload
+def check(values: Any) -> Config: ...
+@overload
+def check(values: Any, kind: type[Kind]) -> Kind: ...
+def check(values: Any, kind: type[Config] = Config) -> Config:
+    """The configuration of plain values, as YAML holds them; kind: a run's, or another command's.
 
     Raises UserError that lists every wrong key with what was found and what is allowed.
     """
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as e:
         raise UserError(
-            "configuration:\n" + "\n".join(f"  {p}" for p in key_errors.explain(Config, e))
+            "configuration:\n" + "\n".join(f"  {p}" for p in key_errors.explain(kind, e))
         ) from e
 
 
-def unknown_key(parent: str, key: str) -> str:
+def unknown_key(parent: str, key: str, kind: type[Config] = Config) -> str:
     """Say that `parent.key` does not exist, which key was probably meant, and which exist."""
-    return key_errors.unknown_key(Config, parent, key)
+    return key_errors.unknown_key(kind, parent, key)

@@ -11,9 +11,9 @@ import torch
 from beitmed.explain import attention, evidence, maps, network
 from beitmed.explain.attention import Rows
 from beitmed.explain.evidence import Evidence
-from beitmed.explain.explanation import Request
 from beitmed.explain.maps import Question
 from beitmed.explain.network import Network, Transformer
+from beitmed.explain.request import Request
 
 _AT_ONCE = 8  # images in a pass
 

@@ -21,9 +21,9 @@ from beitmed.explain import (
 )
 from beitmed.explain.attention import Rows
 from beitmed.explain.choice import Choice
-from beitmed.explain.explanation import Request
 from beitmed.explain.maps import Question
 from beitmed.explain.network import Network
+from beitmed.explain.request import Request
 from beitmed.explain.tested import Result, Tested, cell_maps
 from beitmed.trained import Trained
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from beitmed.explain import explanation, localisation, pictures, written
-from beitmed.explain.explanation import Explanation, Request
+from beitmed.explain.explanation import Explanation
 from beitmed.explain.maps import METHODS
+from beitmed.explain.request import Request
 from beitmed.explain.written import CURVES, FILE, FORMAT, OVERVIEW, VALUES
 from beitmed.plots import attention_maps, explanation_tests, explanations
 from beitmed.plots.page import write_both

@@ -123,6 +123,14 @@ def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> LinearModel
     return LinearOnFeatures(linear, read, len(class_names))
 
 
+def probe(train: np.ndarray, labels: np.ndarray, images: np.ndarray, classes: int) -> np.ndarray:
+    """Logits, float64 [n, classes], of `images` by a regression on `train` with C = 1."""
+    scaler = StandardScaler().fit(train.astype(np.float64))
+    unfitted = Linear(scaler.mean_, scaler.scale_, *(np.empty(0),) * 3)
+    fitted, _ = _fit(unfitted, unfitted.standardise(train), labels, c=1.0, max_iter=1000)
+    return fitted.scores(fitted.standardise(images), classes)
+
+
 def _fit(
     unfitted: Linear, rows: np.ndarray, labels: np.ndarray, c: float, max_iter: int
 ) -> tuple[Linear, bool]:

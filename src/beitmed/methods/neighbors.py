@@ -108,6 +108,15 @@ def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> NeighborsMo
     return NeighborsModel(neighbors, reader, said["k"], len(class_names))
 
 
+def probe(
+    train: np.ndarray, labels: np.ndarray, images: np.ndarray, classes: int, k: int
+) -> np.ndarray:
+    """Logits, float64 [n, classes], of `images` from the k nearest of `train`, both of features."""
+    scaler, k = StandardScaler().fit(train), min(k, len(train))
+    found = Neighbors(train, labels, scaler.mean_, scaler.scale_, k).nearest(images)
+    return from_neighbors(found, classes)
+
+
 def from_neighbors(labels: np.ndarray, classes: int) -> np.ndarray:
     """Labels of the neighbours, int [n, k] or [n, k, labels] -> logits, float64 [n, classes]."""
     k = labels.shape[1]

@@ -14,6 +14,7 @@ from beitmed import cross_validation
 from beitmed.errors import UserError
 from beitmed.report.content import (
     checklist,
+    checkpoints,
     comparison_tables,
     conclusions,
     examples,
@@ -88,6 +89,8 @@ def build(
         if options.attention:
             parts.append(explanations.section(test_set, folder, options.data_root))
         parts.append(_single_runs(evidence, folder))
+    if (origin := checkpoints.section(runs)) is not None:
+        parts.append(origin)
     parts.append(checklist.section(found, external.claimed(outside)))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),

@@ -15,7 +15,7 @@ from typing import Any
 from beitmed.backbones import hub
 from beitmed.config.backbone import BackboneConfig
 from beitmed.errors import UserError
-from beitmed.explain import explanation, written
+from beitmed.explain import request, written
 from beitmed.explain.choice import Choice
 from beitmed.plots import attention_maps
 from beitmed.plots.page import write_both
@@ -143,7 +143,10 @@ def _attention(test_set: TestSet, folder: Path, data_root: str | None) -> Sectio
     try:
         _weights_are_here(reader.read_config(run, changes).backbone)
         choice = Choice(_IMAGES, methods="attention", tests=False)
-        found = explanation.explain([run], choice, changes)
+        asked = request.prepare([run], choice, changes)
+        from beitmed.explain import explanation  # torch: seconds, so after the checks
+
+        found = explanation.answer(asked)
     except UserError as e:
         said = without_places(f"There is no attention figure: {str(e).partition(chr(10))[0]}")
         return Section(f"maps-{test_set.id}", title, paragraphs=[said])

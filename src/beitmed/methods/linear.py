@@ -82,6 +82,9 @@ class LinearOnFeatures(LinearModel):
         return self.read.features_of(data, split, rows)
 
 
+fill = feature_rows.fill
+
+
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """L2-penalised, by L-BFGS; multinomial for more than two classes, also where they are ordered.
 
@@ -121,6 +124,14 @@ def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> LinearModel
         return LinearModel(linear, pixel_rows.of_images, len(class_names))
     read = feature_rows.of_run(cfg, folder, class_names)
     return LinearOnFeatures(linear, read, len(class_names))
+
+
+def probe(train: np.ndarray, labels: np.ndarray, images: np.ndarray, classes: int) -> np.ndarray:
+    """Logits, float64 [n, classes], of `images` by a regression on `train` with C = 1."""
+    scaler = StandardScaler().fit(train.astype(np.float64))
+    unfitted = Linear(scaler.mean_, scaler.scale_, *(np.empty(0),) * 3)
+    fitted, _ = _fit(unfitted, unfitted.standardise(train), labels, c=1.0, max_iter=1000)
+    return fitted.scores(fitted.standardise(images), classes)
 
 
 def _fit(

@@ -70,6 +70,9 @@ class NeighborsModel:
         return self.read.features_of(data, split, rows)
 
 
+fill = feature_rows.fill
+
+
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """Cosine distance of features standardised by the training images; every neighbour counts 1.
 
@@ -106,6 +109,15 @@ def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> NeighborsMo
     neighbors = Neighbors(**model.read_tensors(folder), asked=said["asked"])
     reader = feature_rows.of_run(cfg, folder, class_names)
     return NeighborsModel(neighbors, reader, said["k"], len(class_names))
+
+
+def probe(
+    train: np.ndarray, labels: np.ndarray, images: np.ndarray, classes: int, k: int
+) -> np.ndarray:
+    """Logits, float64 [n, classes], of `images` from the k nearest of `train`, both of features."""
+    scaler, k = StandardScaler().fit(train), min(k, len(train))
+    found = Neighbors(train, labels, scaler.mean_, scaler.scale_, k).nearest(images)
+    return from_neighbors(found, classes)
 
 
 def from_neighbors(labels: np.ndarray, classes: int) -> np.ndarray:

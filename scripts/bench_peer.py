@@ -91,6 +91,7 @@ def main() -> None:
 
     from beitmed import config, data
     from beitmed.backbones import weights
+    from beitmed.data import label_subset
     from beitmed.runs import resources
 
     overrides = [a for a in sys.argv[1:] if a != "--no-evaluation"]
@@ -99,14 +100,16 @@ def main() -> None:
     with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
         cfg = config.resolve(compose("config", overrides=overrides))
     loaded = data.load(cfg)
+    chosen = label_subset.choose(cfg, loaded).indices
     start = time.perf_counter()
     model, processor = weights.load(cfg.backbone, loaded.class_names, cfg.seed)
     assert isinstance(cfg.unfreeze, int)
     freeze(model, cfg.unfreeze)
     splits = {k: Images(s.images, s.labels, processor) for k, s in loaded.splits.items()}
+    train = torch.utils.data.Subset(splits["train"], chosen.tolist())
     t = cfg.train
     run = trainer(
-        model, splits["train"], splits["val"] if evaluated else None,
+        model, train, splits["val"] if evaluated else None,
         batch_size=t.batch_size, epochs=t.epochs, max_steps=t.max_steps or -1,
         precision=cfg.precision, learning_rate=t.learning_rate,
     )  # fmt: skip

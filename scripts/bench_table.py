@@ -70,6 +70,21 @@ def freeze_depth() -> Grid:
     return Grid(depths, len(params.seed.split(",")), tuple(passes))
 
 
+class Labels(NamedTuple):
+    """What `experiment=label_efficiency` runs: parts of the labels, and seeds of each."""
+
+    fractions: tuple[str, ...]
+    seeds: int
+
+
+def label_efficiency() -> Labels:
+    config.register_resolvers()
+    with initialize_config_dir(str(config.conf_dir()), version_base="1.3"):
+        composed = compose("config", ["experiment=label_efficiency"], return_hydra_config=True)
+    params = composed.hydra.sweeper.params
+    return Labels(tuple(params.label_fraction.split(",")), len(params.seed.split(",")))
+
+
 def seconds(job: Callable[[], Any]) -> float:
     start = time.perf_counter()
     job()

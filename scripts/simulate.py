@@ -28,11 +28,16 @@ from beitmed.statistics import (
     comparisons,
     decisions,
     jackknife,
+    label_efficiency,
+    optimism,
     planning,
+    platt,
     reliability,
     seeds,
     shift,
+    unpaired,
 )
+from beitmed.statistics import calibration as of_val
 from beitmed.statistics import folds as folds_joined
 
 BREAST = np.repeat([True, False], [42, 114])
@@ -630,6 +635,34 @@ def planned(rng: np.random.Generator, count: int) -> Rows:
 
 
 @table
+def labels_needed(rng: np.random.Generator, count: int) -> Rows:
+    """The number of labels at which a learning curve comes within 0.02 of its end."""
+    at = np.array([5.0, 27, 55, 137, 273, 546])
+    curves = {"steady": [0.60, 0.70, 0.75, 0.80, 0.84, 0.87],
+              "early": [0.70, 0.82, 0.85, 0.87, 0.88, 0.885],
+              "late": [0.55, 0.60, 0.70, 0.75, 0.85, 0.92]}  # fmt: skip
+    standard = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
+    for name, curve in curves.items():
+        apart = stats.norm.ppf(curve) * np.sqrt(2)
+        for m, n, seeds_used, sd in ((42, 114, 5, 0.0), (42, 114, 5, 0.4), (42, 114, 3, 0.3),
+                                     (234, 390, 5, 0.2)):  # fmt: skip
+            mean = ndtr((apart + sd * standard[:, None]) / np.sqrt(2)).mean(axis=0)
+            truth = label_efficiency.crossing(np.log(at), np.append(mean, mean[-1])[None], 0.02)[0]
+            hits, trials = 0, max(count // 2, 10)
+            y = np.repeat([True, False], [m, n])
+            for i in range(trials):
+                case, own = rng.normal(size=m + n), rng.normal(size=(1, seeds_used))
+                shift = 0.6 * own + 0.8 * rng.normal(size=(len(at), seeds_used))
+                score = np.sqrt(0.4) * rng.normal(size=(len(at), seeds_used, m + n))
+                score += np.sqrt(0.6) * case + (apart[:, None] + sd * shift)[:, :, None] * y
+                found = [areas.mean_auc(y[:, None], s[:, :, None]) for s in score]
+                got = label_efficiency.needed(at, found, found[-1], 0.02, seed=i, n_resamples=500)
+                hits += covered((np.log(got.low) - 1e-9, np.log(got.high) + 1e-9), truth)
+            setting = f"{name} curve, {seeds_used} seeds {sd:g} apart, {m} against {n}"
+            yield Row("labels_needed", setting, "coverage", hits / trials, 0.92, 1.0, trials)
+
+
+@table
 def folds(rng: np.random.Generator, count: int) -> Rows:
     """Cross-validation of a linear discriminant on small data, of one or more images a patient."""
     settings = [(0.3, 40, 1), (0.3, 100, 1), (0.55, 40, 1), (0.55, 100, 1), (0.55, 40, 3),
@@ -682,6 +715,93 @@ def _discriminant(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     within = np.cov(np.concatenate([x[y] - x[y].mean(axis=0), x[~y] - x[~y].mean(axis=0)]).T)
     weight = np.linalg.solve(within, x[y].mean(axis=0) - x[~y].mean(axis=0))
     return weight, float(weight @ (x[y].mean(axis=0) + x[~y].mean(axis=0)) / 2)
+
+
+@table
+def unpaired_pairs(rng: np.random.Generator, count: int) -> Rows:
+    """The difference of two sets without a common case: of areas, and of proportions."""
+    for sizes in (((42, 114), (30, 90)), ((42, 114), (390, 234)), ((10, 40), (100, 300))):
+        for first, second in ((0.8, 0.75), (0.97, 0.92), (0.9, 0.9)):
+            hits = np.zeros(2)
+            for _ in range(count):
+                areas_, shares = [], []
+                for area, (m, n) in zip((first, second), sizes, strict=True):
+                    y = np.repeat([True, False], [m, n])
+                    score = rng.normal(size=m + n) + stats.norm.ppf(area) * np.sqrt(2) * y
+                    areas_.append((areas.delong(y, score)[0], *areas.auc_interval(y, score)[:2]))
+                    hit = rng.random(m + n) < area
+                    shares.append((hit.mean(), *clusters.proportion_limits(hit)[:2]))
+                for i, sides in enumerate((areas_, shares)):
+                    hits[i] += covered(unpaired.difference(*sides)[1:], first - second)
+            setting = f"{first} on {sizes[0]}, {second} on {sizes[1]}"
+            for what, share in zip(("areas", "proportions"), hits / count, strict=True):
+                yield Row("unpaired_pairs", setting, f"coverage, {what}", share, 0.92, 0.98, count)
+
+
+@table
+def chosen_rules(rng: np.random.Generator, count: int) -> Rows:
+    """What thresholds and recalibrations reach on new cases that were fitted to 156 or 624."""
+    trials = max(count // 4, 10)
+    rules = {
+        "95 % sensitivity": of_val.sensitivity_threshold,
+        "95 % specificity": of_val.specificity_threshold,
+        "highest accuracy": of_val.accuracy_threshold,
+    }
+    for m, n in ((42, 114), (390, 234)):
+        for name, rule in rules.items():
+            hits = np.zeros(2)
+            for _ in range(trials):
+                hits += _chosen(rng, np.repeat([True, False], [m, n]), rule)
+            for what, share in zip(("sensitivity", "specificity"), hits / trials, strict=True):
+                row = (f"{name}, {m} against {n}", f"coverage, {what}", share, 0.89, 0.98, trials)
+                yield Row("chosen_rules", *row)
+    for size in (150, 600):
+        held = sum(_recalibrated(rng, size) for _ in range(trials)) / trials
+        row = (f"slope and shift of {size} cases", "coverage, log loss", held, 0.92, 0.98, trials)
+        yield Row("chosen_rules", *row)
+
+
+def _chosen(rng: np.random.Generator, y: np.ndarray, rule: Callable[..., float]) -> list[bool]:
+    """Whether the corrected rates of a threshold hold those that it has on new cases."""
+    apart = 1.8
+    score = rng.normal(size=y.size) + apart * y
+
+    def fit(cases: np.ndarray) -> float:
+        return rule(score[cases], y[cases], 1)
+
+    def rates(cut: float, cases: np.ndarray) -> np.ndarray:
+        hit, actual = score[cases] > cut, y[cases]
+        return np.array([hit[actual].mean(), (~hit)[~actual].mean()])
+
+    sizes = [int(y.sum()), int((~y).sum())]
+    found = optimism.corrected(fit, rates, y.size, sizes, seed=0, n_resamples=200)
+    cut = fit(np.arange(y.size))
+    truth = ndtr(apart - cut), ndtr(cut)
+    return [covered((f.low, f.high), float(t)) for f, t in zip(found, truth, strict=True)]
+
+
+def _recalibrated(rng: np.random.Generator, size: int) -> bool:
+    """Whether the corrected log loss of a slope and a shift holds that on new cases."""
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        x = 1.5 * rng.normal(size=count)
+        return x, rng.random(count) < expit(0.6 * x - 1)
+
+    def losses(line: tuple[float, float], x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        z = line[0] * x + line[1]
+        return np.logaddexp(0, np.where(y, -z, z))
+
+    x, y = draw(size)
+
+    def fit(cases: np.ndarray) -> tuple[float, float]:
+        return platt.fit(x[cases], y[cases], "both")
+
+    def loss(line: tuple[float, float], cases: np.ndarray) -> np.ndarray:
+        return np.array([losses(line, x[cases], y[cases]).mean()])
+
+    [found] = optimism.corrected(fit, loss, size, [None], seed=0, n_resamples=200)
+    truth = losses(fit(np.arange(size)), *draw(100_000)).mean()
+    return covered((found.low, found.high), float(truth))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -185,6 +185,7 @@ def test_the_default_rows_are_the_tokens_that_the_classifier_reads(flags, pixels
     used = gradient.abs().sum((0, 2)) > 1e-12
     rows = attention.read_by_head(net)
     assert used.tolist() == [rows == "cls"] + [rows == "patches"] * SIDE * SIDE
+    assert rows == {"per_layer_cls": "cls", "absolute_cls": "cls"}.get(flags, "patches")
     own = attention.read(net, pixels, LAYERS)
     assert torch.equal(own.heads, attention.read(net, pixels, LAYERS, rows).heads)
     other = "cls" if rows == "patches" else "patches"

@@ -11,31 +11,28 @@ from figure_checks import assert_legible, assert_small_text_is_legible, rendered
 from transformers import BeitImageProcessorPil
 
 from beitmed.data import pixels
-from beitmed.plots import attention_maps
+from beitmed.plots import attention_maps, overlays
 from beitmed.plots.attention_maps import Explained
 from beitmed.plots.page import FULL_WIDTH, WIDTH, write
 
 LONG = "a class with $quite$ a long name_{indeed} & <more>"
 
 
-def explained(n=3, count=16, side=14, names=("malignant", "normal, benign"), **changes):
+def explained(n=3, count=16, side=14, names=("malignant", "normal, benign"), prefix=1, **changes):
     rng = np.random.default_rng(0)
-    shares = rng.dirichlet(np.full(1 + side * side, 0.3), size=(n, count))
+    tokens = prefix + side * side
     values = {
         "title": "breast_28_full_beit_large_top5_seed42_00000000; " + "caveat, " * 20,
-        "split": "test",
-        "chosen": "the first 3 of each class",
-        "indices": np.arange(n) * 50,
+        "chosen": "images of the test split (the first 3 of each class)",
         "images": rng.integers(0, 255, (n, 28, 28), dtype=np.uint8),
-        "labels": np.arange(n) % 2,
-        "predictions": np.arange(n) // 2 % 2,
-        "class_names": names,
+        "names": tuple(f"test {i}: {names[0]}; predicted: {names[1]} (WRONG)" for i in range(n)),
         "layer": 24,
         "layers": 24,
         "rows": "patches",
         "read_by_head": "patches",
-        "heads": shares,
-        "rollout": rng.dirichlet(np.full(1 + side * side, 90.0), size=n),
+        "heads": rng.dirichlet(np.full(tokens, 0.3), size=(n, count)),
+        "rollout": rng.dirichlet(np.full(tokens, 90.0), size=n),
+        "prefix": prefix,
     }
     return Explained(**{**values, **changes})
 
@@ -44,13 +41,14 @@ def explained(n=3, count=16, side=14, names=("malignant", "normal, benign"), **c
 @pytest.mark.parametrize(
     "changes",
     [{}, {"n": 1, "count": 4, "side": 7}, {"n": 6, "count": 12, "names": (LONG, LONG + LONG)},
-     {"n": 2, "rows": "cls", "layer": 3, "chosen": "the 2 errors that the run was most sure of"}],
+     {"n": 2, "rows": "cls", "layer": 3}, {"prefix": 5, "rows": "both", "read_by_head": "both"},
+     {"n": 1, "prefix": 0}],
 )  # fmt: skip
 def test_nothing_overlaps_or_leaves_the_page(changes, width):
     e = explained(**{"n": 3, **changes})
     for figure in (
         attention_maps.overview(e, width=width),
-        attention_maps.one_image(e, len(e.indices) - 1, width=width),
+        attention_maps.one_image(e, len(e.names) - 1, width=width),
     ):
         rendered(figure)
         assert_legible(figure)
@@ -91,7 +89,7 @@ def test_a_nearly_uniform_map_is_not_stretched():
 def test_the_outline_encloses_what_stands_out():
     inside = np.zeros((4, 4), bool)
     inside[1, 2] = inside[1, 3] = True
-    edges = {frozenset(edge) for edge in attention_maps._outline(inside)}
+    edges = {frozenset(edge) for edge in overlays.outline(inside)}
     assert edges == {
         frozenset(edge)
         for edge in [

@@ -21,7 +21,18 @@ from scipy.stats import norm
 
 from beitmed import config, data, methods
 from beitmed.commands import arguments as parser
-from beitmed.commands import cache, explain, export, front, jobs, power, report, robustness
+from beitmed.commands import (
+    cache,
+    explain,
+    export,
+    front,
+    jobs,
+    power,
+    predict,
+    report,
+    robustness,
+    validate,
+)
 from beitmed.commands.arguments import SWITCH, Key
 from beitmed.runs import reader
 from beitmed.storage.store import Store
@@ -59,6 +70,8 @@ KEYS = {
     "robustness": robustness.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
+    "predict": predict.KEYS,
+    "validate": validate.KEYS,
     "export": export.KEYS,
     "cache": cache.KEYS,
     "folds": {},
@@ -133,6 +146,10 @@ RUNS = {
     "beitmed train --config-dir my/conf dataset=breast method=brightness": {
         "breast_28_full_brightness_seed42"
     },
+    "beitmed train dataset=breast backbone=beit_tiny data.root=planted data.download=false "
+    "data.allow_unofficial=true train.learning_rate=1e-3 output_dir=planted": {
+        "breast_28_full_beit_tiny_top5_seed42"
+    },
     "beitmed train -m experiment=quickstart dataset=breast,pneumonia balanced=false,true "
     "seed=1,2,3": product(
         "{dataset}_28_{balance}_beit_tiny_top5_seed{seed}",
@@ -146,6 +163,21 @@ RUNS = {
     ),
     "beitmed train -m method=automl method.time_budget_s=60 dataset=breast,pneumonia": product(
         "{dataset}_28_full_automl_seed42", dataset=["breast", "pneumonia"]
+    ),
+    "beitmed train experiment=label_efficiency dataset=breast backbone=beit_tiny "
+    "train.learning_rate=1e-3": {
+        f"breast_28_full_{method}{'' if part == 1 else f'_labels{part}'}_seed{seed}"
+        for method in ("beit_tiny_top5", "features_logistic_beit_tiny", "features_knn_beit_tiny",
+                       "resnet18_short")
+        for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
+        for seed in range(1, 6)
+    },
+    "beitmed train -m launcher=joblib dataset=breast,pneumonia seed=1,2,3": product(
+        TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]
+    ),
+    "beitmed train -m launcher=slurm hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1 "
+    "dataset=breast,pneumonia seed=1,2,3": product(
+        TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]
     ),
     "beitmed train -m method=resnet18 precision=bf16 seed=1 dataset=breast,pneumonia": product(
         "{dataset}_28_full_resnet18_seed1", dataset=["breast", "pneumonia"]
@@ -203,7 +235,10 @@ def test_the_keys_of_other_commands_exist(command, own, monkeypatch):
     name, arguments = words_of(command)
     given = parser.parse(arguments, KEYS.get(name, {}), others=name not in ALONE)
     own_images = ["dataset=folder"] if "dataset.columns" in command else []
-    assert jobs.configurations([*own_images, *given.others])
+    if name == "validate" and given.values["dataset"] is not None:
+        own_images = [f"dataset={given.values['dataset']}"]
+    others = [o for o in given.others if not o.startswith("run.")]
+    assert jobs.configurations([*own_images, *others])
     if (rule := given.values.get("prune")) is not None:
         assert cache._chosen([], rule) == []
 
@@ -437,9 +472,17 @@ def test_settings_that_are_mentioned_exist():
     methods = {p.stem for p in (config.conf_dir() / "method").glob("*.yaml")}
     known = [resolve("dataset=folder").model_dump()]
     known += [resolve(f"method={m}").model_dump() for m in sorted(methods)]
+    for objective in ("tokens", "pixels", "hybrid"):
+        given = [f"objective={objective}"]
+        planned = jobs.of(given, primary="pretrain", kind=config.PretrainRun)
+        known += [cfg.model_dump() for cfg in planned.configurations]
     mentioned = set(re.findall(r"`([A-Za-z_.]+)=[^` ]*`", EVERYTHING))
+    mentioned = {k.removeprefix("run.") for k in mentioned}  # the run's own, of `beitmed validate`
     mentioned |= set(
-        re.findall(r"`((?:cache|data|train|evaluate|lora)\.(?!json|py)[a-z_]+)`", EVERYTHING)
+        re.findall(
+            r"`((?:cache|data|train|evaluate|lora|pretrain|objective)\.(?!json|py)[a-z_]+)`",
+            EVERYTHING,
+        )
     )
     assert {k for k in mentioned - own if not any(_has(v, k) for v in known)} == set()
 

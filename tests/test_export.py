@@ -28,10 +28,11 @@ from beitmed.backbones.families import FAMILIES
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config.method import NAMES
 from beitmed.errors import UserError
-from beitmed.export import forms, hugging_face, onnx_file, output, portable
+from beitmed.export import card, forms, hugging_face, onnx_file, output, portable
 from beitmed.export.portable import Portable
 from beitmed.methods import resnet_network
 from beitmed.methods.resnet_network import ResNet
+from beitmed.runs import reader
 
 SIDE = 32
 every_family = pytest.mark.parametrize("name", FAMILIES)
@@ -138,12 +139,12 @@ def test_onnx_takes_any_batch_and_says_its_classes(exported, finished_run):
 def test_the_card_says_caveats_first_and_every_metric_with_its_interval(exported, finished_run):
     metrics = json.loads((finished_run / "metrics.json").read_text())
     for to, folder in exported.items():
-        card = ModelCard.load(folder / "README.md")
-        lines = [line for line in card.text.splitlines() if line.strip()]
+        found = ModelCard.load(folder / "README.md")
+        lines = [line for line in found.text.splitlines() if line.strip()]
         assert lines[1] == "> **What must be known first**"
         assert lines[3].startswith("> - SYNTHETIC images")
         assert lines[4].startswith("> - RANDOM weights")
-        assert "say nothing about a pre-trained model on real images" in card.text
+        assert "say nothing about a pre-trained model on real images" in found.text
         headings = [line for line in lines if line.startswith("## ")]
         assert headings == [
             "## What it is", "## Intended use", "## Limits", "## How to use it", "## Data",
@@ -153,27 +154,29 @@ def test_the_card_says_caveats_first_and_every_metric_with_its_interval(exported
         ]  # fmt: skip
         auc = metrics["test"]["auc"]
         low, high = auc["ci_low"], auc["ci_high"]
-        assert f"| AUC | {auc['value']:.3f} \\[{low:.3f}, {high:.3f}\\] | {auc['n']} |" in card.text
+        assert (
+            f"| AUC | {auc['value']:.3f} \\[{low:.3f}, {high:.3f}\\] | {auc['n']} |" in found.text
+        )
         temperature = metrics["test"]["temperature"]["value"]
-        assert temperature is None or f"A temperature of {temperature:.4f}" in card.text
-        assert "are not calibrated" in card.text
-        assert "| train.learning_rate | 0.001 |" in card.text
-        assert "(internal testing)" in card.text
-        assert "Not a medical device" in card.text
-        assert str(finished_run.parent) not in card.content
-        assert card.data.library_name == {"onnx": "onnx"}.get(to, "transformers")
+        assert temperature is None or f"A temperature of {temperature:.4f}" in found.text
+        assert "are not calibrated" in found.text
+        assert "| train.learning_rate | 0.001 |" in found.text
+        assert "(internal testing)" in found.text
+        assert "Not a medical device" in found.text
+        assert str(finished_run.parent) not in found.content
+        assert found.data.library_name == {"onnx": "onnx"}.get(to, "transformers")
 
 
 def test_the_hub_reads_the_metadata_and_leaves_the_licence_open(exported, finished_run):
     metrics = json.loads((finished_run / "metrics.json").read_text())
-    card = ModelCard.load(exported["huggingface"] / "README.md")
-    assert card.data.license is None
+    of_hub = ModelCard.load(exported["huggingface"] / "README.md")
+    assert of_hub.data.license is None
     text = (exported["huggingface"] / "README.md").read_text()
     assert text.startswith("---\n# license: left to the author.")
-    assert card.data.pipeline_tag == "image-classification"
-    assert card.data.datasets is None  # of synthetic images there is none
-    assert {"random-weights", "synthetic-images"} <= set(card.data.tags)
-    found = {one.metric_type: one for one in card.data.eval_results}
+    assert of_hub.data.pipeline_tag == "image-classification"
+    assert of_hub.data.datasets is None  # of synthetic images there is none
+    assert {"random-weights", "synthetic-images"} <= set(of_hub.data.tags)
+    found = {one.metric_type: one for one in of_hub.data.eval_results}
     one, auc = found["roc_auc"], metrics["test"]["auc"]
     assert one.metric_value == auc["value"]
     assert one.metric_args["ci_low"] == auc["ci_low"]
@@ -182,9 +185,6 @@ def test_the_hub_reads_the_metadata_and_leaves_the_licence_open(exported, finish
 
 
 def test_the_card_of_known_patients_and_own_images_says_how_to_prepare_one(tmp_path):
-    from beitmed.export import card
-    from beitmed.runs import reader
-
     groups = [f"p{i // 2}" for i in range(run_folders.N["test"])]
     run = run_folders.make(
         tmp_path / "r", "dataset=folder", "dataset.name=mine", "dataset.task=binary",
@@ -197,6 +197,24 @@ def test_the_card_of_known_patients_and_own_images_says_how_to_prepare_one(tmp_p
     assert "The images are of 44 patients." in text
     assert "drawn by patient" in text
     assert "Patients are not known" not in text
+
+
+@pytest.mark.parametrize("dataset", ["breast", "blood", "chest", "retina"])
+def test_each_task_has_a_card_with_its_data_and_the_weights_that_it_stands_on(dataset, tmp_path):
+    run = reader.read(run_folders.make(tmp_path / "r", f"dataset={dataset}"))
+    text = card.text(run, forms.HUGGING_FACE, "scaled", ["Checked."])
+    (tmp_path / "README.md").write_text(text)
+    data = ModelCard.load(tmp_path / "README.md").data
+    assert data.base_model == "microsoft/beit-large-patch16-224-pt22k"
+    assert data.datasets == [f"{dataset}mnist"]
+    assert len(data.eval_results) > 2
+    assert "Research on methods, teaching" in text
+    assert "Licence of these images, by the same: CC BY" in text
+    assert f"trained on {dataset.capitalize()}MNIST at 28 px" in text
+    assert ("a sigmoid of the logits" in text) == (dataset == "chest")
+    assert "Network: H. Bao et al., BEiT" in text
+    for name in run.data["class_names"]:
+        assert name.split(",")[0] in text
 
 
 # --- Families, heads and methods
@@ -351,12 +369,12 @@ def test_an_export_replaces_one_of_the_same_run_and_nothing_else(exported, finis
     arguments = (finished_run, "to=huggingface", f"output_dir={folder}")
     done = export(*arguments)
     assert done.returncode == 0, done.stderr
-    card = folder / "README.md"
-    card.write_text(card.read_text().replace("# license: left", "license: mit\n# left"))
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text().replace("# license: left", "license: mit\n# left"))
     done = export(*arguments)
     assert done.returncode == 2
     assert "files that were added or changed since the last one (README.md)" in done.stderr
-    assert "license: mit" in card.read_text()
+    assert "license: mit" in readme.read_text()
     contents = folder / "contents.json"
     contents.write_text(contents.read_text().replace('"of": "', '"of": "0'))
     assert "not an export of the same run" in export(*arguments).stderr

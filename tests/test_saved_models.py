@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import medmnist_arrays, resolve
+from predict_checks import assert_predicts
 
 from beitmed import config, data, methods, pipeline
 from beitmed.config.method import NAMES, OPTIONAL, reads
@@ -30,6 +31,7 @@ CASES = {
     "resnet18": ["method=resnet18", "method.epochs=1", "method.batch_size=16"],
     "resnet18, bf16": ["method=resnet18", "method.epochs=1", "method.batch_size=16",
                        "precision=bf16"],
+    "resnet18_short": ["method=resnet18_short", "method.epochs=1"],
     "automl": ["method=automl", "method.time_budget_s=2"],
     "cached": ["unfreeze=2"],
     "cached, fp32": ["unfreeze=1", "cache.dtype=fp32", "precision=bf16"],
@@ -56,7 +58,10 @@ def asked_again(run: Path, *changes: str) -> tuple[methods.Model, data.Data]:
 
 
 def assert_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moved, without its cache, and where nothing can be unpickled, it gives its predictions."""
+    """Moved, without its cache, and where nothing can be unpickled, it gives its predictions.
+
+    So it does as `beitmed predict`.
+    """
 
     def refuse(*args, **kwargs):
         raise AssertionError("unpickled")
@@ -72,6 +77,8 @@ def assert_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             found = model.logits(loaded.splits[split].images)
             assert found.dtype == np.float64
             np.testing.assert_array_equal(found, stated.logits)
+        asked = assert_predicts(moved, np.asarray(loaded.test.images), moved.parent)
+    assert asked["unlikeness"]["runs"][0]["training_images"] > 1
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -139,7 +146,7 @@ READ = {
 }  # fmt: skip
 SETTINGS = {
     "resnet18": ["method.epochs=1"], "resnet50": ["method.epochs=1", "data.limit=2"],
-    "automl": ["method.time_budget_s=2"],
+    "resnet18_short": ["method.epochs=1"], "automl": ["method.time_budget_s=2"],
 }  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
     """
     splits = reader.read_predictions(folder.path)
     data = reader.read_json(folder.path / "data.json")
-    trained = reader.read_trained_labels(folder.path)
+    trained, _ = reader.read_trained(folder.path)
     class_names = tuple(data["class_names"])
     logits = {name: split.logits for name, split in splits.items()}
     labels = {name: split.labels for name, split in splits.items()}

@@ -13,7 +13,8 @@ import torch
 from beitmed import config, data, evaluation, methods, model, tasks, test_time
 from beitmed.backbones import compute, weights
 from beitmed.config import Config
-from beitmed.data import Data, sampling
+from beitmed.data import Data, label_subset, sampling
+from beitmed.data.label_subset import Labelled
 from beitmed.data.sampling import Strategy
 from beitmed.export import forms, output
 from beitmed.runs import environment, folder, record
@@ -52,8 +53,9 @@ def run(cfg: Config) -> Path:
                 loaded = data.load(cfg)
                 several = tasks.of(cfg.dataset.task).several_labels
                 own_metrics.check(own, len(loaded.class_names), several)
-                indices = _indices(cfg, loaded, strategy)
-                record.begin(cfg, claimed, loaded, indices)
+                labelled = label_subset.choose(cfg, loaded)
+                indices = _indices(cfg, loaded, labelled, strategy)
+                record.begin(cfg, claimed, loaded, indices, labelled)
             with claimed.phase("training"):
                 _train(cfg, claimed, loaded, indices, method)
         if cfg.evaluate.tta is not None:
@@ -67,6 +69,12 @@ def run(cfg: Config) -> Path:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return claimed.path
+
+
+def fill(cfg: Config) -> None:
+    """Fill what a run reads of the cache, and do nothing else of it. Raises UserError as `run`."""
+    cfg = complete(cfg)
+    methods.fill(cfg, data.load(cfg))
 
 
 def complete(cfg: Config) -> Config:
@@ -91,9 +99,9 @@ def _export(path: Path) -> None:
     log.info("The whole model, for transformers: %s", to)
 
 
-def _indices(cfg: Config, loaded: Data, strategy: Strategy) -> np.ndarray:
-    labels = loaded.train.labels
+def _indices(cfg: Config, loaded: Data, labelled: Labelled, strategy: Strategy) -> np.ndarray:
+    """Which images to train on; what is balanced is the labelled part, as nobody knows the rest."""
     if not cfg.balanced:
-        return np.arange(len(labels))
+        return labelled.indices
     options = {**cfg.balancing.options, "majority_ratio": cfg.majority_ratio}
-    return strategy(labels, options, cfg.seed)
+    return labelled.indices[strategy(loaded.train.labels[labelled.indices], options, cfg.seed)]

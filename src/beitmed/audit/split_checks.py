@@ -48,11 +48,12 @@ class ClassShift:
 
 def class_shares(data: Data) -> dict[str, list[ClassShare]]:
     """Return each split's classes in the order of their labels; an image may have several."""
-    return {name: _shares(split, data.class_names) for name, split in data.splits.items()}
+    return {name: shares_of(split.labels, data.class_names) for name, split in data.splits.items()}
 
 
-def _shares(split: Split, names: tuple[str, ...]) -> list[ClassShare]:
-    found, images = np.array(counts(split.labels, len(names))), len(split.labels)
+def shares_of(labels: NDArray[np.int64], names: tuple[str, ...]) -> list[ClassShare]:
+    """Return the classes of some images' labels, in their order."""
+    found, images = np.array(counts(labels, len(names))), len(labels)
     low, high = wilson(found, images)
     return [
         ClassShare(c, name, int(n), float(n / images), float(low[c]), float(high[c]))
@@ -68,14 +69,15 @@ def class_shifts(data: Data) -> list[ClassShift]:
     10:417). Several labels an image: Fisher's test of each, the smallest p after Bonferroni.
     """
     return [
-        ClassShift(pair, *_independence(*(data.splits[name].labels for name in pair)))
+        ClassShift(pair, *independence(*(data.splits[name].labels for name in pair)))
         for pair in SHIFT_PAIRS
     ]
 
 
-def _independence(first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[str, float]:
+def independence(first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[str, float]:
+    """Return the name of the test of `class_shifts` for two sets' labels, and its p value."""
     if first.ndim == 2:
-        each = [_independence(a, b)[1] for a, b in zip(first.T, second.T, strict=True)]
+        each = [independence(a, b)[1] for a, b in zip(first.T, second.T, strict=True)]
         return f"Fisher's exact, smallest p times {len(each)} labels", min(
             1.0, len(each) * min(each)
         )

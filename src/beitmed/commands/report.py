@@ -31,6 +31,7 @@ KEYS = {
     "images": Key("show test images, and look for those that training had seen", "true", SWITCH),
     "margin": Key("a difference that does not matter: non-inferior, equivalent, or cannot be told"),
     "reference": Key("compare with this variant alone (its name, part of it, or a run's name)"),
+    "within": Key("label efficiency: so near to a full-data result counts as reached", "0.02"),
     "attention": Key("draw attention maps, for which a network is loaded", "true", SWITCH),
 }
 
@@ -41,7 +42,8 @@ def _report(arguments: Sequence[str]) -> int:
         raise UserError("no folder given: name the folder of the runs, for example outputs.")
     to = Path(chosen.values["to"] or "").expanduser()
     images = chosen.is_on("images")
-    margin = _margin(chosen.values["margin"])
+    margin = _size("margin", chosen.values["margin"])
+    within = _size("within", chosen.values["within"])
     # matplotlib: a second, after the checks
     from beitmed.report.content import contents
     from beitmed.report.content.evidence import Question
@@ -60,7 +62,8 @@ def _report(arguments: Sequence[str]) -> int:
         data_root=chosen.values["data.root"],
         images=images,
         attention=images and chosen.is_on("attention"),
-        question=Question(margin, chosen.values["reference"]),
+        question=Question(margin, chosen.values["reference"], within or 0.0),
+        folders=chosen.folders,
     )
     # A thousand variants are millions of objects without cycles; looking for some took a third of
     # the time.
@@ -77,17 +80,17 @@ def _report(arguments: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
-def _margin(given: str | None) -> float | None:
+def _size(key: str, given: str | None) -> float | None:
     try:
-        margin = None if given is None else float(given)
+        size = None if given is None else float(given)
     except ValueError:
-        margin = math.nan
-    if margin is not None and not 0 < margin < 1:
+        size = math.nan
+    if size is not None and not 0 < size < 1:
         raise UserError(
-            f"margin: found {given!r}; allowed: a number between 0 and 1 in the metric's own "
+            f"{key}: found {given!r}; allowed: a number between 0 and 1 in the metric's own "
             "units, such as 0.02."
         )
-    return margin
+    return size
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ class DatasetConfig(OwnImages):
     phantom_seed: Seed | None = None
     #: Of the source, where no file says which images are of one patient or lesion.
     several_images_per_patient: Annotated[bool, Decides.NOTHING] = False
-    #: Whether a mirror image could be one of the data set: a matter of anatomy, not of taste.
+    #: Whether an image's mirror image could be one of the same diagnosis.
     flip: Annotated[bool, Decides.NOTHING] = False
     recipe: Annotated[Recipes, Decides.NOTHING]  # what it chose is in `train`, `majority_ratio`
 

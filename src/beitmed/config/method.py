@@ -81,9 +81,14 @@ class KnnMethod(_OwnMethod):
 
 
 class ResNetMethod(_OwnMethod):
-    """milestones: shares of the epochs after which the learning rate is multiplied by `decay`."""
+    """milestones: shares of the epochs after which the learning rate is multiplied by `decay`.
+
+    network: torchvision's. stride: of its first convolution, where it is not the protocol's.
+    """
 
     title = "ResNet-18"
+    network: ClassVar[str] = "resnet18"
+    stride: ClassVar[int | None] = None
     module = "beitmed.methods.resnet"
     reads = ("precision",)
     name: Literal["resnet18"]
@@ -94,8 +99,15 @@ class ResNetMethod(_OwnMethod):
     decay: Annotated[float, Field(gt=0, le=1)]
 
 
+class ResNet18ShortMethod(ResNetMethod):
+    title = "ResNet-18, short"
+    stride = 2
+    name: Literal["resnet18_short"]  # type: ignore[assignment]
+
+
 class ResNet50Method(ResNetMethod):
     title = "ResNet-50"
+    network = "resnet50"
     name: Literal["resnet50"]  # type: ignore[assignment]
 
 
@@ -165,6 +177,7 @@ _KINDS: dict[str, type[_OwnMethod]] = {
     "features_logistic": FeaturesLogisticMethod,
     "features_knn": KnnMethod,
     "resnet18": ResNetMethod,
+    "resnet18_short": ResNet18ShortMethod,
     "resnet50": ResNet50Method,
     "automl": AutomlMethod,
     "autogluon": AutogluonMethod,
@@ -188,6 +201,7 @@ Method = Annotated[
     | Annotated[FeaturesLogisticMethod, Tag("FeaturesLogisticMethod")]
     | Annotated[KnnMethod, Tag("KnnMethod")]
     | Annotated[ResNetMethod, Tag("ResNetMethod")]
+    | Annotated[ResNet18ShortMethod, Tag("ResNet18ShortMethod")]
     | Annotated[ResNet50Method, Tag("ResNet50Method")]
     | Annotated[AutomlMethod, Tag("AutomlMethod")]
     | Annotated[AutogluonMethod, Tag("AutogluonMethod")]

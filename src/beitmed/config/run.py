@@ -7,7 +7,7 @@ transformers, so a mistake costs a second.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -86,7 +86,7 @@ class CacheConfig(Strict):
     """
 
     root: Annotated[str, Field(min_length=1), Decides.NOTHING]
-    dtype: Literal["fp16", "fp32"]
+    dtype: Literal["fp16", "fp32", "int8", "fp8"]
     limit_gb: Annotated[Positive, Decides.NOTHING]
     depths: Annotated[list[NonNegative], Decides.NOTHING] = Field(default_factory=list)
 
@@ -106,6 +106,8 @@ class Config(Strict):
     precision: Literal["fp32", "bf16", "fp16"]
     device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING]
     seed: Annotated[Seed, Decides.SEED]
+    label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    shots: Count | None = None
     majority_ratio: Ratio | None
     balancing: BalancingConfig
     method: Method
@@ -123,9 +125,18 @@ class Config(Strict):
             keys.add("lora")
         if not self.balanced:
             keys |= {"balancing", "majority_ratio"}
+        if self.shots is None:  # so a run of all labels is what it was before there were parts
+            keys.add("shots")
+        if self.label_fraction == 1:
+            keys.add("label_fraction")
         if self.feature_mode == "live" or self.unfreeze == 0:  # pooled features are kept exactly
             keys.add("cache.dtype")
         return keys
+
+    @property
+    def part_of_labels(self) -> bool:
+        """Whether only a part of the train split counts as labelled."""
+        return self.label_fraction < 1 or self.shots is not None
 
     @property
     def feature_mode(self) -> Literal["cached", "live"]:
@@ -192,6 +203,11 @@ class Config(Strict):
                 f"data.folds: found {self.data.folds} with dataset={self.dataset.name}, whose "
                 "splits are fixed; allowed: null, or images of your own (dataset=folder)"
             )
+        if self.label_fraction < 1 and self.shots is not None:
+            raise ValueError(
+                f"shots: found {self.shots} with label_fraction={self.label_fraction:g}; each says "
+                "which part of the train split is labelled, so give one of them only"
+            )
         if self.evaluate.tta == "flip" and not self.dataset.flip:
             raise ValueError(
                 f"evaluate.tta: found flip, but a mirror image is none of {self.dataset.name} "
@@ -214,19 +230,26 @@ class Config(Strict):
         return self
 
 
-def check(values: Any) -> Config:
-    """The configuration of plain values, as YAML holds them.
+Kind = TypeVar("Kind", bound=Config)
+
+
+@overload
+def check(values: Any) -> Config: ...
+@overload
+def check(values: Any, kind: type[Kind]) -> Kind: ...
+def check(values: Any, kind: type[Config] = Config) -> Config:
+    """The configuration of plain values, as YAML holds them; kind: a run's, or another command's.
 
     Raises UserError that lists every wrong key with what was found and what is allowed.
     """
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as e:
         raise UserError(
-            "configuration:\n" + "\n".join(f"  {p}" for p in key_errors.explain(Config, e))
+            "configuration:\n" + "\n".join(f"  {p}" for p in key_errors.explain(kind, e))
         ) from e
 
 
-def unknown_key(parent: str, key: str) -> str:
+def unknown_key(parent: str, key: str, kind: type[Config] = Config) -> str:
     """Say that `parent.key` does not exist, which key was probably meant, and which exist."""
-    return key_errors.unknown_key(Config, parent, key)
+    return key_errors.unknown_key(kind, parent, key)

@@ -39,11 +39,12 @@ class Loaded:
     provenance: dict[str, Any]
 
 
-def complete(cfg: Config) -> Config:
+def complete(cfg: Config, *, tell_positive: bool = True) -> Config:
     """The configuration with its task, classes, positive class and content filled in.
 
-    Raises UserError for a path, table, label or file that cannot be used, and for content that is
-    not the recorded one.
+    tell_positive: whether to say which class is the positive one where nobody did. Raises
+    UserError for a path, table, label or file that cannot be used, and for content that is not the
+    recorded one.
     """
     shipped = {p.stem for p in (config.conf_dir() / "dataset").glob("*.yaml")} - {"folder"}
     if cfg.dataset.name in shipped:
@@ -69,7 +70,8 @@ def complete(cfg: Config) -> Config:
     values = cfg.model_dump()
     completed = config.check({**values, "dataset": {**values["dataset"], **changes}})
     if (
-        task.has_positive
+        tell_positive
+        and task.has_positive
         and cfg.dataset.positive_class is None
         and cfg.dataset.positive_label is None
     ):
@@ -82,6 +84,20 @@ def complete(cfg: Config) -> Config:
 
 def load(cfg: Config) -> Loaded:
     """Read the images of a completed configuration. Raises UserError that names what is wrong."""
+    images, of_each, labels, names = _found(cfg)
+    splits, how = folder_splits.assign(cfg, images, labels, names)
+    return _loaded(cfg, images, of_each, labels, names, splits, how)
+
+
+def load_all(cfg: Config) -> Loaded:
+    """The same as one split, "all", in the order of the files or rows: of any number of images."""
+    images, of_each, labels, names = _found(cfg)
+    splits = np.full(len(images), "all")
+    return _loaded(cfg, images, of_each, labels, names, splits, "none: all images")
+
+
+def _found(cfg: Config) -> tuple[list[Image], list[str], np.ndarray, tuple[str, ...]]:
+    """The images, the digest of each, their labels and the classes."""
     assert cfg.dataset.classes is not None and cfg.dataset.content is not None
     images = folder_table.read(cfg)
     of_each = _digests(cfg, images)
@@ -91,17 +107,23 @@ def load(cfg: Config) -> Loaded:
             "run was made from. Restore them, or name the right dataset.path."
         )
     names = tuple(cfg.dataset.classes)
-    labels = _labels(cfg, images, names)
-    splits, how = folder_splits.assign(cfg, images, labels, names)
+    return images, of_each, _labels(cfg, images, names), names
+
+
+def _loaded(
+    cfg: Config, images: Sequence[Image], of_each: Sequence[str], labels: np.ndarray,
+    names: tuple[str, ...], splits: np.ndarray, how: str,
+) -> Loaded:  # fmt: skip
     # After the splits, which take a second, where this may take an hour.
     converted = image_rows.rows(cfg, images, of_each)
-    members = {name: np.flatnonzero(splits == name) for name in folder_splits.SPLITS}
+    members = {name: np.flatnonzero(splits == name) for name in (*folder_splits.SPLITS, "all")}
+    members = {name: chosen for name, chosen in members.items() if len(chosen)}
     return Loaded(
         images={name: Selected(converted, chosen) for name, chosen in members.items()},
         labels={name: labels[chosen] for name, chosen in members.items()},
         files={
             name: tuple((shown(images[i].name), images[i].label, images[i].patient or "")
-                        for i in chosen)
+                        for i in chosen.tolist())
             for name, chosen in members.items()
         },
         class_names=names,
@@ -114,7 +136,7 @@ def _provenance(
 ) -> dict[str, Any]:
     dataset, path = cfg.dataset, Path(cfg.dataset.path or "").expanduser().resolve()
     known = images[0].patient is not None
-    drawn = how != "given"
+    drawn = "drawn" in how
     return {
         "source": shown(path.name),
         "own_images": len(images),

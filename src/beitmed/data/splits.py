@@ -12,7 +12,7 @@ import numpy as np
 from beitmed import tasks
 from beitmed.config import Config
 from beitmed.errors import UserError
-from beitmed.storage.rows import Rows
+from beitmed.storage.rows import Joined, Rows
 
 _HASHED_AT_ONCE = 256  # images; those of a large file stay on disk
 
@@ -88,13 +88,41 @@ def load(cfg: Config) -> Data:
     return data if cfg.data.limit is None else _limited(cfg, data, cfg.data.limit)
 
 
-def complete(cfg: Config) -> Config:
-    """The configuration with what only the data can say: task and classes of one's own images."""
+def joined(data: Data) -> Split:
+    """All splits as one, each after the other."""
+    parts = list(data.splits.values())
+    files = [part.files for part in parts if part.files is not None]
+    return Split(
+        Joined([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+        tuple(file for of_split in files for file in of_split) or None,
+    )
+
+
+def load_all(cfg: Config) -> tuple[Split, tuple[str, ...], dict[str, Any]]:
+    """All of one's own images as one split, with the class names and the provenance.
+
+    No split is drawn and none is needed, so there may be any number of them. Errors as of `load`.
+    """
+    from beitmed.data import folder_data
+
+    own = folder_data.load_all(cfg)
+    split = Split(own.images["all"], own.labels["all"], own.files["all"])
+    if cfg.data.limit is not None:
+        split = first_of_each(cfg, split, len(own.class_names))
+    return split, own.class_names, own.provenance
+
+
+def complete(cfg: Config, *, tell_positive: bool = True) -> Config:
+    """The configuration with what only the data can say: task and classes of one's own images.
+
+    tell_positive: as of `folder_data.complete`.
+    """
     if not cfg.dataset.own:
         return cfg
     from beitmed.data import folder_data
 
-    return folder_data.complete(cfg)
+    return folder_data.complete(cfg, tell_positive=tell_positive)
 
 
 def check_unchanged(cfg: Config, recorded: dict[str, Any]) -> None:
@@ -166,20 +194,21 @@ def _folder(cfg: Config) -> Data:
 
 
 def _limited(cfg: Config, data: Data, limit: int) -> Data:
-    task = tasks.of(cfg.dataset.task)
-
-    def first_of_each_class(split: Split) -> Split:
-        member = task.members(split.labels, len(data.class_names))
-        groups = [*member.T, ~member.any(axis=1)]  # and, of several labels, the images of none
-        kept = np.unique(np.concatenate([np.flatnonzero(group)[:limit] for group in groups]))
-        files = None if split.files is None else tuple(split.files[i] for i in kept)
-        masks = None if split.masks is None else split.masks[kept]
-        return Split(split.images[kept], split.labels[kept], files, masks)
-
+    classes = len(data.class_names)
     return replace(
         data,
-        train=first_of_each_class(data.train),
-        val=first_of_each_class(data.val),
-        test=first_of_each_class(data.test),
+        train=first_of_each(cfg, data.train, classes),
+        val=first_of_each(cfg, data.val, classes),
+        test=first_of_each(cfg, data.test, classes),
         provenance={**data.provenance, "limit_per_class": limit},
     )
+
+
+def first_of_each(cfg: Config, split: Split, classes: int) -> Split:
+    """The first `data.limit` images of each class, and, of several labels, of those without any."""
+    member = tasks.of(cfg.dataset.task).members(split.labels, classes)
+    groups = [*member.T, ~member.any(axis=1)]
+    kept = np.unique(np.concatenate([np.flatnonzero(g)[: cfg.data.limit] for g in groups]))
+    files = None if split.files is None else tuple(split.files[i] for i in kept)
+    masks = None if split.masks is None else split.masks[kept]
+    return Split(split.images[kept], split.labels[kept], files, masks)

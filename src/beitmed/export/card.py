@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import transformers
 from huggingface_hub import EvalResult, ModelCardData
 
+from beitmed.config import Config
 from beitmed.export import forms
 from beitmed.report.content.model_card import Card
 from beitmed.report.document import Section
@@ -82,8 +85,6 @@ def text(run: FinishedRun, to: str, pixels: str, checked: Sequence[str]) -> str:
 
 
 def _made_for(run: FinishedRun, to: str) -> str:
-    import transformers
-
     needed = f"transformers {transformers.__version__}"
     if to == forms.ONNX:
         import onnxruntime
@@ -113,12 +114,10 @@ def _metadata(card: Card, to: str) -> str:
         )
         for name, found in _measured(run).items()
     ]  # fmt: skip
-    weights = cfg.backbone.weights if cfg.reads_backbone else ""
-    hub_name = re.fullmatch(r"[\w.-]+/[\w.-]+", weights)
     data = ModelCardData(
         library_name="transformers" if to == forms.HUGGING_FACE else "onnx",
         pipeline_tag="image-classification",
-        base_model=hub_name[0] if hub_name and weights[0] not in "./~" else None,
+        base_model=_hub_name(cfg) if cfg.reads_backbone else None,
         datasets=None if cfg.dataset.synthetic else [_word(cfg.dataset.flag or cfg.dataset.name)],
         metrics=[_HUB.get(name, name) for name in run.task.headlines],
         tags=["medical-imaging", "beitmed", *marks],
@@ -126,6 +125,13 @@ def _metadata(card: Card, to: str) -> str:
         eval_results=results,
     )
     return data.to_yaml()
+
+
+def _hub_name(cfg: Config) -> str | None:
+    """The backbone's name on the Hub; None for random numbers and for a folder."""
+    weights = cfg.backbone.weights
+    here = Path(weights).expanduser().is_dir()
+    return weights if re.fullmatch(r"\w[\w.-]*/[\w.-]+", weights) and not here else None
 
 
 def _measured(run: FinishedRun) -> dict[str, Any]:

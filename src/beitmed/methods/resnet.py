@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from beitmed.storage import files
 
 log = logging.getLogger(__name__)
 _CHECKPOINT = "epoch.pt"
+_BETWEEN = 20.0  # seconds, at least, between two checkpoints: writing one may outlast an epoch
 _COPIES = 5  # a checkpoint: weights, the best epoch's, Adam's two moments; and the final file
 
 
@@ -38,9 +40,12 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     files.require_space(folder.path, _COPIES * 4 * count)
     log.info("%s: training all %s parameters.", cfg.method.name, f"{count:,}")
     training.resume(folder.checkpoints / _CHECKPOINT)
+    saved = time.monotonic()
     while training.epoch < training.method.epochs:
         training.next_epoch()
-        training.save(folder.checkpoints / _CHECKPOINT)
+        if time.monotonic() - saved >= _BETWEEN:
+            training.save(folder.checkpoints / _CHECKPOINT)
+            saved = time.monotonic()
         folder.tick()
     last = training.model.logits(data.test.images)
     network.load_state_dict(training.best_state)
@@ -55,7 +60,8 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
             # instead of a copy, and so tested the last epoch. Shown, and chosen by nobody.
             "last_epoch_test": training.score(last, data.test.labels),
             "images": "mean 0.5, standard deviation 0.5",
-            "stem": "3x3, stride 1" if isinstance(network.maxpool, nn.Identity)
+            "stem": f"3x3, stride {training.method.stride or 1}"
+            if isinstance(network.maxpool, nn.Identity)
             else "7x7, stride 2, max pooling",
         },
         parameters=count,
@@ -69,6 +75,8 @@ def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> ResNet:
     assert isinstance(cfg.method, ResNetMethod)
     tensors = {k: torch.from_numpy(v) for k, v in model.read_tensors(folder).items()}
     channels = tensors["conv1.weight"].shape[1]
-    network = resnet_network.build(cfg.method.name, cfg.size, channels, len(class_names))
+    network = resnet_network.build(
+        cfg.method.network, cfg.size, channels, len(class_names), cfg.method.stride
+    )
     network.load_state_dict(tensors)
     return ResNet(cfg, network.to(compute.device(cfg)), cfg.method.batch_size)

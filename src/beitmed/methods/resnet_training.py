@@ -35,7 +35,9 @@ class Training:
         torch.manual_seed(cfg.seed)
         shape = data.train.images.shape
         channels = shape[3] if len(shape) == 4 else 1
-        network = resnet_network.build(cfg.method.name, cfg.size, channels, len(data.class_names))
+        network = resnet_network.build(
+            cfg.method.network, cfg.size, channels, len(data.class_names), cfg.method.stride
+        )
         self.network = network.to(compute.device(cfg))
         self.model = ResNet(cfg, self.network, cfg.method.batch_size)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=cfg.method.learning_rate)

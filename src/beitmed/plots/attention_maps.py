@@ -8,65 +8,52 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import matplotlib
-import matplotlib.patheffects as effects
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.collections import LineCollection
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
+from beitmed.plots import overlays
 from beitmed.plots.page import EDGE, FULL_WIDTH, WIDTH, Page, styled
 from beitmed.plots.text import fitted, height_of
 
-_ALPHA = 0.72  # of a map over its image: its brightness, not the image's, must tell
 _GAP = 0.06  # inches
 _LINE = 0.115  # inches, of the small print
 _BAR = 0.56  # inches, of a colour bar with its numbers, label and the space below
 _OUTLINED = 1.5  # times the even spread
 _SMALL = 6.5  # points
-_COLOURS = matplotlib.colormaps["magma"]
-_STROKED: list[effects.AbstractPathEffect] = [
-    effects.withStroke(linewidth=1.5, foreground="k")
-]  # white, seen on white too
-# As the colours look over an image of medium grey.
-_OVER_GREY = ListedColormap(_ALPHA * _COLOURS(np.linspace(0, 1, 256)) + (1 - _ALPHA) * 0.5)
 
 
 @dataclass(frozen=True)
 class Explained:
-    """Attention maps of some images of a split, with all that a reader must know about them.
+    """Attention maps of some images, with all that a reader must know about them.
 
-    heads [n, heads, 1 + patches] and rollout [n, 1 + patches] are shares of attention; entry 0 is
-    CLS, then the patches row by row. images uint8 [n, h, w(, 3)]; labels, predictions int [n].
+    heads [n, heads, tokens] and rollout [n, tokens] are shares of attention: of the `prefix` tokens
+    that stand before the patches, CLS first, then of the patches row by row. images uint8
+    [n, h, w(, 3)]; names: what each is and what was predicted.
     """
 
     title: str
-    split: str
-    chosen: str  # how the images were, as a part of a sentence
-    indices: np.ndarray
+    chosen: str  # the images, as a part of a sentence
     images: np.ndarray
-    labels: np.ndarray
-    predictions: np.ndarray
-    class_names: tuple[str, ...]
+    names: tuple[str, ...]
     layer: int
     layers: int
-    rows: str  # "patches" or "cls": whose attention is shown
-    read_by_head: str  # "patches" or "cls": which tokens the classifier reads
+    rows: str  # "patches", "cls" or "both": whose attention is shown
+    read_by_head: str  # the same words: which tokens the classifier reads
     heads: np.ndarray
     rollout: np.ndarray
+    prefix: int = 1
     covered: tuple[float, float] = (1.0, 1.0)  # shares of the image's height and width, centred
 
     @property
     def mean(self) -> np.ndarray:
-        """Over the heads [n, 1 + patches]."""
+        """Over the heads [n, tokens]."""
         return self.heads.mean(1)
 
     @property
     def patches(self) -> int:
-        return self.rollout.shape[-1] - 1
+        return self.rollout.shape[-1] - self.prefix
 
     @property
     def side(self) -> int:
@@ -76,17 +63,23 @@ class Explained:
     @property
     def uniform(self) -> float:
         """The share of each token where attention is spread evenly over all, CLS included."""
-        return 1 / (self.patches + 1)
+        return 1 / (self.patches + self.prefix)
 
     def grid(self, shares: np.ndarray) -> np.ndarray:
-        """[..., 1 + patches] -> [..., side, side], without CLS."""
-        return shares[..., 1:].reshape(*shares.shape[:-1], self.side, self.side)
+        """[..., tokens] -> [..., side, side], of the patches."""
+        return shares[..., self.prefix :].reshape(*shares.shape[:-1], self.side, self.side)
 
     @property
     def shown_rows(self) -> str:
         """Whose attention the maps show, and whether the classifier reads those tokens."""
-        whose = {"patches": f"mean over the {self.patches} patch rows", "cls": "row of CLS"}
+        patches = f"mean over the {self.patches} patch rows"
+        whose = {
+            "patches": patches,
+            "cls": "row of CLS",
+            "both": f"mean of CLS's row and {patches}",
+        }
         read = {"patches": "the mean of the patch tokens", "cls": "the CLS token"}
+        read["both"] = f"{read['cls']} beside {read['patches']}"
         shown = f"{whose[self.rows]} of layer {self.layer} of {self.layers}"
         head = f"the classifier reads {read[self.read_by_head]}"
         if self.rows != self.read_by_head:
@@ -98,24 +91,30 @@ class Explained:
     @property
     def caption(self) -> str:
         """What the maps show, how, and what they cannot show."""
+        other = {0: "", 1: " and CLS"}.get(self.prefix, f", CLS and {self.prefix - 1} other tokens")
+        outside = f"What falls on {self._prefixed} is on no map and stands in brackets. "
         return (
-            f"Self-attention over images of the {self.split} split ({self.chosen}). Maps: "
+            f"Self-attention over {self.chosen}. Maps: "
             f"{self.shown_rows}. Brightness: share of attention on a patch in %, from 0 (the image "
-            f"shows through); marked on each bar: an even spread over {self.patches} patches "
-            f"and CLS ({100 * self.uniform:.2f} %); lines enclose patches with {_OUTLINED} times "
-            "that or more. What falls on CLS is on no map and stands in brackets. Mean: over the "
+            f"shows through); marked on each bar: an even spread over {self.patches} patches"
+            f"{other} ({100 * self.uniform:.2f} %); lines enclose patches with {_OUTLINED} times "
+            f"that or more. {outside if self.prefix else ''}Mean: over the "
             "heads. Rollout: the same rows of the product of (mean over heads + identity)/2 over "
             f"all {self.layers} layers (Abnar and Zuidema 2020). Attention is not attribution: "
             "a map shows where tokens took values from, not which pixels decided the class, nor "
             "whether they spoke for or against it."
         )
 
-    def name(self, i: int) -> str:
-        """What image i is, in one line."""
-        actual, predicted = (self.class_names[int(k[i])] for k in (self.labels, self.predictions))
-        verdict = "correct" if self.labels[i] == self.predictions[i] else "WRONG"
-        index = int(self.indices[i])
-        return f"{self.split} {index}: {actual}; predicted: {predicted} ({verdict})"
+    @property
+    def _prefixed(self) -> str:
+        return "CLS" if self.prefix == 1 else "the tokens before the patches"
+
+    def beside(self, shares: np.ndarray) -> str:
+        """What is on no map, of shares [tokens]."""
+        if not self.prefix:
+            return ""
+        name = "CLS" if self.prefix == 1 else "others"
+        return f" ({name} {100 * shares[: self.prefix].sum():.1f} %)"
 
 
 @styled()
@@ -128,8 +127,7 @@ def overview(explained: Explained, *, width: float = FULL_WIDTH) -> Figure:
     across = 2 if width > WIDTH else 1
     side = (width - 2 * EDGE - (3 * across - 1 + (across - 1)) * _GAP) / (3 * across)
     of_one = 3 * side + 2 * _GAP
-    names = [fitted(explained.name(i), of_one, lines=9, size=_SMALL)
-             for i in range(len(explained.indices))]  # fmt: skip
+    names = [fitted(name, of_one, lines=9, size=_SMALL) for name in explained.names]
     named = max(height_of(name, _SMALL) for name in names) + 0.03
     lines, step = -(-len(names) // across), named + side + 2.2 * _LINE
     inner = lines * step + _BAR
@@ -157,7 +155,7 @@ def one_image(explained: Explained, i: int, *, width: float = FULL_WIDTH) -> Fig
     small = (width - 2 * EDGE - (across - 1) * _GAP) / across
     line, lines = small + 1.6 * _LINE, -(-len(heads) // across)
     upper = large + 2.2 * _LINE + _BAR
-    notes = [explained.name(i)]
+    notes = [explained.names[i]]
     page = Page(
         width, upper + lines * line + _BAR, explained.title, notes, caption=explained.caption
     )
@@ -167,7 +165,7 @@ def one_image(explained: Explained, i: int, *, width: float = FULL_WIDTH) -> Fig
     for k, shares in enumerate(heads):
         x, y = EDGE + (k % across) * (small + _GAP), upper + (k // across) * line
         _panel(page.axes(x, y, small, small), explained, i, shares, each)
-        page.text(x, y + small + 0.02, f"{k + 1}{_on_cls(shares)}", fontsize=6)
+        page.text(x, y + small + 0.02, f"{k + 1}{explained.beside(shares)}", fontsize=6)
     _bar(page.axes(EDGE + 0.1, upper + lines * line, width / 2, 0.09), each, "Heads: ")
     return page.figure
 
@@ -189,7 +187,8 @@ def _three(
         )
     ):
         _panel(page.axes(x + k * step, y, side, side), explained, i, shares, scale)
-        said = fitted(title + _on_cls(shares), step - 0.02, size=6)
+        more = "" if shares is None else explained.beside(shares)
+        said = fitted(title + more, step - 0.02, size=6)
         page.text(x + k * step, y + side + 0.03, said, fontsize=6)
 
 
@@ -204,7 +203,7 @@ class _Scale:
     @classmethod
     def of(cls, explained: Explained, shares: np.ndarray) -> _Scale:
         # One patch that draws everything would leave the others black.
-        on_patches = 100 * shares[..., 1:]
+        on_patches = 100 * shares[..., explained.prefix :]
         uniform = 100 * explained.uniform
         top = max(float(np.quantile(on_patches, 0.995)), 2 * uniform)
         return cls(Normalize(0, top), uniform, bool(on_patches.max() > top))
@@ -213,51 +212,15 @@ class _Scale:
 def _panel(
     axes: Axes, explained: Explained, i: int, shares: np.ndarray | None, scale: _Scale | None
 ) -> None:
-    """An image, and over it, where there are shares [1 + patches], their map."""
-    box = (0.0, 1.0, 1.0, 0.0)
-    axes.imshow(explained.images[i], "gray", vmin=0, vmax=255, interpolation="nearest", extent=box)
+    """An image, and over it, where there are shares [tokens], their map."""
+    overlays.image(axes, explained.images[i])
     if shares is not None and scale is not None:
         grid = explained.grid(shares)
-        height, width = explained.covered
-        left, top = (1 - width) / 2, (1 - height) / 2
-        axes.imshow(
-            100 * grid, _COLOURS, scale.norm, alpha=_ALPHA, interpolation="nearest",
-            extent=(left, left + width, top + height, top),
-        )  # fmt: skip
-        edges = (
-            np.array(_outline(grid >= _OUTLINED * explained.uniform)).reshape(-1, 2, 2)
-            / explained.side
-        )
-        lines = LineCollection(list(edges * (width, height) + (left, top)), colors="w")
-        lines.set(linewidth=0.5, path_effects=_STROKED)
-        axes.add_collection(lines)
-    axes.set(xlim=(0, 1), ylim=(1, 0), aspect="auto")
-    axes.set_axis_off()
-
-
-def _outline(inside: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Edges, as pairs of (x, y) in patches, between patches inside and not."""
-    padded = np.pad(inside, 1).astype(np.int8)
-    across = np.argwhere(np.diff(padded, axis=0)[:, 1:-1] != 0)
-    along = np.argwhere(np.diff(padded, axis=1)[1:-1] != 0)
-    return [((int(c), int(r)), (int(c) + 1, int(r))) for r, c in across] + [
-        ((int(c), int(r)), (int(c), int(r) + 1)) for r, c in along
-    ]
+        outlined = grid >= _OUTLINED * explained.uniform
+        overlays.values(axes, 100 * grid, scale.norm, outlined, explained.covered)
 
 
 def _bar(axes: Axes, scale: _Scale, what: str) -> None:
-    bar = axes.figure.colorbar(
-        ScalarMappable(scale.norm, _OVER_GREY), cax=axes, orientation="horizontal",
-        extend="max" if scale.cut else "neither",
-    )  # fmt: skip
-    bar.locator = MaxNLocator(4)
-    bar.ax.tick_params(labelsize=_SMALL, length=2, pad=1)
-    bar.outline.set_linewidth(0.5)
-    (mark,) = bar.ax.plot([scale.uniform] * 2, [0, 1], "w-", linewidth=1, scalex=False)
-    mark.set_path_effects(_STROKED)
+    overlays.bar(axes, scale.norm, extend="max" if scale.cut else "neither", mark=scale.uniform)
     label = f"{what}share of attention (%)\nmark: even spread, {scale.uniform:.2f}"
-    bar.set_label(label[0].upper() + label[1:], size=_SMALL, labelpad=1)
-
-
-def _on_cls(shares: np.ndarray | None) -> str:
-    return "" if shares is None else f" (CLS {100 * shares[0]:.1f} %)"
+    axes.set_xlabel(label[0].upper() + label[1:], size=_SMALL, labelpad=1)

@@ -16,7 +16,7 @@ def of(cfg: Config, provenance: Mapping[str, Any]) -> list[str]:
         said.append("SYNTHETIC images")
     elif cfg.dataset.own:
         said.append("the user's own images, not a published dataset")
-        if provenance["patients"] is None and provenance["splits"] != "given":
+        if provenance["patients"] is None and "drawn" in provenance["splits"]:
             said.append("splits drawn by image: those of one patient may be in several")
     elif cfg.dataset.classes is not None:
         said.append("the user's own file, not a published dataset")
@@ -30,6 +30,8 @@ def of(cfg: Config, provenance: Mapping[str, Any]) -> list[str]:
         said.append("RANDOM weights, not pre-trained")
     if cfg.data.limit is not None:
         said.append(tasks.of(cfg.dataset.task).limit_caveat.format(cfg.data.limit))
+    if cfg.part_of_labels:
+        said.append("part of the training labels, but all validation labels")
     if cfg.trains_backbone and cfg.train.max_steps is not None:
         said.append(f"at most {cfg.train.max_steps} training steps")
     return said

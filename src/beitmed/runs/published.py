@@ -57,9 +57,10 @@ def figures(row: Mapping[str, str]) -> dict[str, float]:
 def paper_run(cfg: Config) -> dict[str, float] | None:
     """The paper's own test figures (auc, accuracy) for a run's dataset, size and balance, or None.
 
-    None also for what is no BEiT that was trained: the paper has nothing to hold it against.
+    None also for what is no BEiT that was trained, or was on a part of the labels: the paper has
+    nothing to hold it against.
     """
-    if not cfg.trains_backbone or cfg.backbone.family != "beit":
+    if not cfg.trains_backbone or cfg.backbone.family != "beit" or cfg.part_of_labels:
         return None
     for row in rows("paper_runs.csv"):
         if (f"{row['dataset']}mnist", int(row["size"]), row["balanced"]) == (

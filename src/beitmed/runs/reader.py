@@ -17,7 +17,7 @@ from beitmed import config, tasks
 from beitmed.config import Config
 from beitmed.config.fields import Decides
 from beitmed.errors import UserError
-from beitmed.runs import predictions
+from beitmed.runs import external_tests, predictions
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
 from beitmed.statistics.level import Bools, Floats
@@ -26,8 +26,10 @@ from beitmed.tasks import Task
 FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does not know
 CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
 ENVIRONMENT = "environment.json"
+PRETRAINING = "pretraining.json"  # marks a pre-training as done
 _DEPTH = 3  # of folders under a given one in which runs are looked for
-_OURS = {"contents.json", "audit.json", "attention.json"}  # folders of other commands
+# Folders of other commands.
+_OURS = {"contents.json", "audit.json", "explanation.json", external_tests.FILE}
 # PyYAML's own C loader is ten times as fast as its Python one; not every platform's wheel has it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _AGAIN = "run it again under another name (name=...)"
@@ -112,7 +114,7 @@ def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
                 "training wrote to: output_dir, by default outputs)."
             )
         folders = list(_candidates(given, _DEPTH, problems))
-        if not folders:
+        if not folders and not external_tests.folders_in(given):
             problems.append(f"{given}: no run in it (a run's folder has a config.yaml).")
         for folder in folders:
             if (resolved := folder.resolve()) in seen:
@@ -128,6 +130,8 @@ def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
 def _candidates(folder: Path, depth: int, problems: list[str]) -> Iterator[Path]:
     try:
         names = {entry.name: entry for entry in folder.iterdir()}
+        if PRETRAINING in names:  # has a configuration, and predicts nothing
+            return
         if names.keys() & {"config.yaml", "metrics.json"}:
             yield folder
             return
@@ -171,10 +175,11 @@ def read(folder: Path) -> FinishedRun:
     return run
 
 
-def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
+def read_config(folder: Path, changes: Sequence[str] = (), kind: type[Config] = Config) -> Config:
     """The configuration of the run in `folder`, checked as one from the command line is.
 
     changes: `key=value` for what decides no number, where the run was moved to another machine.
+    kind: what its configuration is of.
     Raises UserError if the folder is no run's, if its config.yaml is damaged or of another
     version, or if a change is not allowed.
     """
@@ -191,7 +196,7 @@ def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
     except (OSError, ValueError, yaml.YAMLError) as e:
         raise UserError(f"{file}: cannot be read ({e}). Restore it, or {_AGAIN}.") from e
     try:
-        cfg = config.check(values)
+        cfg = config.check(values, kind)
     except UserError as e:
         raise UserError(
             f"{file}: was written by another version of beitmed, or changed by hand: {e}"
@@ -230,14 +235,14 @@ def read_history(folder: Path) -> list[dict[str, float | None]]:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 
 
-def read_trained_labels(folder: Path) -> np.ndarray:
-    """Labels of the images that were trained on: int64 [n], or [n, labels]."""
+def read_trained(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The images that were trained on: indices int64 [n] and labels int64 [n], or [n, labels]."""
     path = folder / "train_indices.csv"
     try:
         with path.open(newline="", encoding="utf-8") as f:
             _, *rows = csv.reader(f)
-        labels = np.array([row[1:] for row in rows], np.int64)
-        return labels[:, 0] if labels.shape[1] == 1 else labels
+        table = np.array(rows, np.int64)
+        return table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]
     except (OSError, ValueError, IndexError, csv.Error) as e:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 

@@ -11,6 +11,7 @@ import safetensors.numpy
 from beitmed import tasks
 from beitmed.config import Config
 from beitmed.data import Data, counts
+from beitmed.data.label_subset import Labelled
 from beitmed.model import Fit
 from beitmed.runs import caveats, predictions, reader, subgroups
 from beitmed.runs.folder import Run
@@ -21,10 +22,11 @@ log = logging.getLogger(__name__)
 _HISTORY = ("epoch", "step", "learning_rate", "train_loss", "val_loss", "val_auc", "val_accuracy")
 
 
-def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
+def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray, labelled: Labelled) -> None:
     """Write what the run stands on; where it goes on, demand that this has not changed.
 
-    indices: of the train images that it learns from, int64, sorted; one may repeat.
+    indices: of the train images that it learns from, int64, sorted; one may repeat. labelled: those
+    that they were chosen from.
     """
     classes = len(data.class_names)
     used = counts(data.train.labels[indices], classes)
@@ -38,6 +40,7 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
             # Where an image has several labels it counts for each of them.
             "images_by_class": {k: counts(s.labels, classes) for k, s in data.splits.items()},
             "trained_on_by_class": used,
+            **({} if labelled.said is None else {"labelled": labelled.said}),
             # By these, and not by counts or names, two test sets are known to be the same.
             "digests": {k: s.digest for k, s in data.splits.items()},
         },
@@ -59,6 +62,8 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray) -> None:
     chosen, of = f"{len(rows)}", f"{len(data.train.labels)} images"
     if (different := len(np.unique(indices))) < len(rows):
         chosen, of = f"{len(rows)} images, {different} different ones", f"{len(data.train.labels)}"
+    if labelled.said is not None:
+        of += f", {len(labelled.indices)} of them labelled"
     log.info(
         "%s, %d px: training on %s of %s (%s), validating on %d, testing on %d.",
         cfg.dataset.name, cfg.size, chosen, of, by_class, len(data.val.labels),

@@ -158,6 +158,15 @@ def operating_point(
     return OperatingPoint(float(cut), *rates, *fixed)
 
 
+def threshold_at(
+    kind: Literal["sensitivity", "specificity"], level: float, score: Floats, y: Bools
+) -> float | str:
+    """Return the threshold of `operating_point` that these cases [n] choose, or a reason."""
+    if y.all() or not y.any():
+        return "the set lacks a class"
+    return float(_cut(kind, level, score, y, np.ones((1, y.size), np.int64))[0])
+
+
 def _cut(kind: str, level: float, score: Floats, y: Bools, weights: Ints) -> Floats:
     """The threshold under each row of weights [b, n]; NaN where a resample lacks the class."""
     rising = kind == "sensitivity"

@@ -39,13 +39,17 @@ class CalibrationError:
 class Recalibration:
     """Intercept and slope of the outcomes' log odds on the predicted ones, with 95 % limits.
 
-    A calibrated model has slope 1 (below 1: too extreme) and intercept 0 (`large`, at slope 1:
-    above 0, cases are more often positive than predicted).
+    A calibrated model has slope 1 (below 1: too extreme), intercept 0 beside that slope, and
+    calibration in the large 0 (`large`, the intercept at slope 1: above 0, cases are more often
+    positive than predicted).
     """
 
     slope: float
     slope_low: float
     slope_high: float
+    intercept: float
+    intercept_low: float
+    intercept_high: float
     large: float
     large_low: float
     large_high: float
@@ -121,9 +125,9 @@ def _limits(square: float, weight: Floats, gap: Floats, noise: Floats) -> tuple[
 
 
 def recalibration(margins: Floats, y: Bools, groups: Groups = None) -> Recalibration | str:
-    """Return calibration slope and calibration in the large of log odds [n], or a reason.
+    """Return slope, intercept and calibration in the large of log odds [n], or a reason.
 
-    Both are of logistic regressions, the second with the slope held at 1 (Cox 1958, Biometrika
+    They are of logistic regressions, the last with the slope held at 1 (Cox 1958, Biometrika
     45:562; Van Calster et al. 2019, BMC Med. 17:230). The variance is the sandwich over clusters,
     with a t quantile.
     """
@@ -135,11 +139,12 @@ def recalibration(margins: Floats, y: Bools, groups: Groups = None) -> Recalibra
     unit = float(np.median(np.abs(margins))) or 1.0
     (large,), (large_se,), df = _logistic(np.ones((y.size, 1)), margins, y, groups)
     design = np.column_stack([np.ones(y.size), margins / unit])
-    (_, slope), (_, se), df = _logistic(design, np.zeros(y.size), y, groups)
+    (middle, slope), (middle_se, se), df = _logistic(design, np.zeros(y.size), y, groups)
     q = float(t.isf((1 - LEVEL) / 2, df))
     slope, se = slope / unit, se / unit
     return Recalibration(
         *map(float, (slope, slope - q * se, slope + q * se)),
+        *map(float, (middle, middle - q * middle_se, middle + q * middle_se)),
         *map(float, (large, large - q * large_se, large + q * large_se)),
     )
 

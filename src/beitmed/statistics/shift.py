@@ -10,6 +10,7 @@ label is read.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from scipy.stats import chi2, norm
 from beitmed.statistics.clusters import Groups, mean_contributions
 from beitmed.statistics.level import LEVEL, Floats
 
+#: What a scaling is fitted in.
+Free = Literal["both", "temperature", "shift"]
 _ALARM = 0.05
 _RIDGE = 1e-3  # of the shifts and of log temperature: keeps separable validation sets finite
 
@@ -53,14 +56,20 @@ class Shift:
     corrected: Floats
 
 
-def fit_scaling(logits: Floats, labels: NDArray[np.int64]) -> Scaling | str:
-    """Return the scaling of greatest likelihood on validation logits [n, classes], or a reason."""
+def fit_scaling(
+    logits: Floats, labels: NDArray[np.int64], *, free: Free = "both", of: str = "validation"
+) -> Scaling | str:
+    """Return the scaling of greatest likelihood on logits [n, classes], or a reason for none.
+
+    free: what is fitted, the other staying as it is. of: whose logits they are, for the reason.
+    """
     k = logits.shape[1]
     absent = np.setdiff1d(np.arange(k), labels)
     if absent.size:
-        return f"the validation set has no case of class {', '.join(map(str, absent))}"
+        return f"the {of} set has no case of class {', '.join(map(str, absent))}"
     unit = float(np.abs(logits - logits.mean(axis=1, keepdims=True)).max()) or 1.0
     scaled, actual = logits / unit, np.eye(k)[labels]
+    held = {"both": slice(0), "shift": slice(1), "temperature": slice(1, None)}[free]
 
     def loss(x: Floats) -> tuple[float, Floats]:
         steep = np.exp(x[0])
@@ -68,8 +77,9 @@ def fit_scaling(logits: Floats, labels: NDArray[np.int64]) -> Scaling | str:
         log_p = log_softmax(z, axis=1)
         error = np.exp(log_p) - actual
         value = -float(log_p[np.arange(len(labels)), labels].sum())
-        slope = np.append((error * scaled).sum() * steep, error.sum(axis=0)[1:])
-        return value + _RIDGE * float(x @ x), slope + 2 * _RIDGE * x
+        slope = np.append((error * scaled).sum() * steep, error.sum(axis=0)[1:]) + 2 * _RIDGE * x
+        slope[held] = 0.0
+        return value + _RIDGE * float(x @ x), slope
 
     found = minimize(loss, np.append(np.log(unit), np.zeros(k - 1)), jac=True, method="L-BFGS-B")
     return Scaling(unit / float(np.exp(found.x[0])), np.append(0.0, found.x[1:]))

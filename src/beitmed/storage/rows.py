@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +96,20 @@ class Selected(Rows):
         parts = out.reshape(-1, *self.shape[1:])
         for part, source in zip(parts, self._chosen[row : row + len(parts)].tolist(), strict=True):
             self._rows.read(source, part)
+
+
+class Joined(Rows):
+    """The rows of several, one after another; all of one shape and dtype but for their number."""
+
+    def __init__(self, parts: Sequence[np.ndarray | Rows]) -> None:
+        self.shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+        self.dtype = parts[0].dtype
+        assert all(part.shape[1:] == self.shape[1:] for part in parts), [p.shape for p in parts]
+        self._parts = parts
+        self._starts = np.cumsum([0, *(len(part) for part in parts)])
+
+    def read(self, row: int, out: np.ndarray) -> None:
+        for place in range(len(out.reshape(-1, *self.shape[1:]))):
+            part = int(np.searchsorted(self._starts, row + place, "right")) - 1
+            inside = row + place - int(self._starts[part])
+            out.reshape(-1, *self.shape[1:])[place] = self._parts[part][inside]

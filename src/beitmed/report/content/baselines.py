@@ -57,6 +57,8 @@ def departures(run: FinishedRun) -> list[str]:
             said.append(f"precision={cfg.precision} (published: fp32)")
     if cfg.balanced:
         said.append("balanced=True (published: all images)")
+    if cfg.part_of_labels:
+        said.append("part of the training labels")
     if cfg.data.limit is not None:
         said.append(f"data.limit={cfg.data.limit}")
     if not run.data["official"]:

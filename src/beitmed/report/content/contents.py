@@ -13,13 +13,16 @@ from pathlib import Path
 from beitmed import cross_validation
 from beitmed.errors import UserError
 from beitmed.report.content import (
-    attention_maps,
     checklist,
+    checkpoints,
     comparison_tables,
     conclusions,
     examples,
+    explanations,
+    external,
     figures,
     folds,
+    label_efficiency,
     published,
     robustness,
     run_tables,
@@ -38,13 +41,15 @@ _CURVES_SHOWN = 4  # on the page, before a reader chooses
 @dataclass(frozen=True)
 class Options:
     """data_root: where data files are, None for where each run found them. images: whether to read
-    them at all. attention: whether to draw attention maps, which takes the network.
+    them at all. attention: whether to draw attention maps, which takes the network. folders: where
+    external tests are looked for, besides those beside the runs.
     """
 
     data_root: str | None = None
     images: bool = True
     attention: bool = True
     question: Question = field(default_factory=Question)
+    folders: tuple[Path, ...] = ()
 
 
 def build(
@@ -59,6 +64,7 @@ def build(
     for note in notes:
         log.warning("Note: %s", note)
     joined, incomplete = cross_validation.join(runs)
+    outside, unread = external.find(runs, options.folders)
     found = [Evidence(test_set, options.question) for test_set in test_sets]
     _demand_reference(found)
     ran: list[str] = []
@@ -73,24 +79,31 @@ def build(
         summary += said.found
         doubts += said.doubt
         parts.append(_results(evidence, said.context, folder))
+        by_labels, needed = label_efficiency.section(evidence, folder)
+        summary += needed
+        parts += [] if by_labels is None else [by_labels]
+        if (tested := external.section(test_set, outside, folder)) is not None:
+            parts.append(tested)
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
         parts += robustness.sections(test_set, folder)
         if options.images:
             parts += examples.sections(test_set, folder, options.data_root)
         if options.attention:
-            parts.append(attention_maps.section(test_set, folder, options.data_root))
+            parts.append(explanations.section(test_set, folder, options.data_root))
         parts.append(_single_runs(evidence, folder))
-    parts.append(checklist.section(found))
+    if (origin := checkpoints.section(runs)) is not None:
+        parts.append(origin)
+    parts.append(checklist.section(found, external.claimed(outside)))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
         run=ran,
-        summary=summary,
-        caveats=[*_caveats(runs), *doubts],
+        summary=[*summary, *external.headlines(outside)],
+        caveats=[*_caveats(runs), *doubts, *external.doubts(outside)],
         first=figures.first(found, folder),
         sections=parts,
         curves=_curves(test_sets),
-        problems=[without_places(line) for line in (*problems, *incomplete, *notes)],
+        problems=[without_places(line) for line in (*problems, *incomplete, *unread, *notes)],
         footer=_footer(runs),
     )
 

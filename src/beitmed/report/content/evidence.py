@@ -28,11 +28,13 @@ class Question:
     """What the reader asked beforehand.
 
     margin: the difference below which two variants count as equally good. reference: the variant
-    that all others are compared with, by its name; None for every pair.
+    that all others are compared with, by its name; None for every pair. within: how near to a
+    full-data result counts as having reached it with fewer labels.
     """
 
     margin: float | None = None
     reference: str | None = None
+    within: float = 0.02
 
 
 @dataclass(frozen=True)

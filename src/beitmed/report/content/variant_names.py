@@ -16,12 +16,12 @@ RANDOM, SYNTHETIC = "RANDOM weights", "SYNTHETIC images"
 _KEYS_NAMED = 4  # of more, those that tell a variant apart
 
 
-def short_name(run: FinishedRun) -> str:
+def short_name(run: FinishedRun, labels: bool = True) -> str:
     """A run's variant in the paper's notation, such as `beit_large top 5 (28) balanced`; a
     baseline by its title, such as `ResNet-18 (28)`. A strategy that is not the paper's is named.
 
-    A name says where it is of random weights or of synthetic images, for it stands in every figure
-    and every exported table.
+    A name says where it is of a part of the labels (unless `labels` is false), of random weights
+    or of synthetic images, for it stands in every figure and every exported table.
     """
     cfg = run.config
     name = model(cfg)
@@ -30,9 +30,17 @@ def short_name(run: FinishedRun) -> str:
     name += f" ({cfg.size})"
     if cfg.balanced:
         name += " balanced" if cfg.balancing.papers else f" balanced by {cfg.balancing.name}"
-    marks = [RANDOM] * is_random(run)
+    marks = [part_of_labels(cfg)] * (labels and cfg.part_of_labels)
+    marks += [RANDOM] * is_random(run)
     marks += [SYNTHETIC] * cfg.dataset.synthetic
     return ", ".join([name, *marks])
+
+
+def part_of_labels(cfg: Config) -> str:
+    """Which part of the training labels a run may use, such as `10 % of labels`."""
+    if cfg.shots is not None:
+        return f"{cfg.shots} label{'' if cfg.shots == 1 else 's'} per class"
+    return f"{100 * cfg.label_fraction:g} % of labels"
 
 
 def is_random(run: FinishedRun) -> bool:
@@ -48,11 +56,14 @@ def model(cfg: Config) -> str:
     return f"{cfg.backbone.name} {title}" if cfg.reads_backbone else title
 
 
-def of(runs: Sequence[FinishedRun]) -> list[str]:
-    """Short names, with the keys added in which variants of one short name differ."""
+def of(runs: Sequence[FinishedRun], labels: bool = True) -> list[str]:
+    """Short names, with the keys added in which variants of one short name differ.
+
+    labels: whether names say which part of the labels a run may use.
+    """
     by_name: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
-        by_name.setdefault(short_name(run), []).append(i)
+        by_name.setdefault(short_name(run, labels), []).append(i)
     names = [""] * len(runs)
     for name, members in by_name.items():
         extras = [""] if len(members) == 1 else _extras([runs[i] for i in members])

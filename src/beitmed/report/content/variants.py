@@ -192,4 +192,5 @@ def _order(run: FinishedRun) -> tuple[Any, ...]:
     cfg = run.config
     depth = math.inf if cfg.unfreeze == "all" else cfg.unfreeze
     model = (not cfg.trains_backbone, variant_names.model(cfg), depth)
-    return *model, cfg.size, cfg.balanced, _variant_key(run)
+    labels = (cfg.shots is not None, -(cfg.shots or cfg.label_fraction))  # the most first
+    return *model, cfg.size, cfg.balanced, *labels, _variant_key(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,18 @@ def _described(
         "corruptions": {
             name: {"source": one.source, "said": one.said} for name, one in chosen.items()
         },
-        "caveats": list(dict.fromkeys(c for run in test_set.runs for c in run.metrics["caveats"])),
+        "caveats": _caveats(test_set.runs),
         "measures": {name: of.meaning for name, of in MEASURES.items()},
     }
+
+
+def _caveats(runs: Sequence[FinishedRun]) -> list[str]:
+    """What the runs say of themselves, and of how many of them it holds."""
+    found = Counter(caveat for run in runs for caveat in run.metrics["caveats"])
+    return [
+        caveat if n == len(runs) else f"{caveat} ({n} of {len(runs)} runs)"
+        for caveat, n in found.items()
+    ]
 
 
 def _values(results: Mapping[str, Any]) -> str:

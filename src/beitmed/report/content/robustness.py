@@ -101,20 +101,29 @@ def _of_pairs(results: Results) -> list[str]:
                 "their order is no finding."
             )
         else:
-            named = "; ".join(_apart(p) for p in apart[:3])
+            named = "; ".join(_apart(p, kind) for p in apart[:3])
             more = "" if len(apart) <= 3 else f"; and {len(apart) - 3} more, in the table"
             said.append(
-                f"By {what} {len(apart)} of {len(tested)} pairs differ beyond noise (p < "
+                f"By {what} {_of(len(apart), len(tested))} beyond noise (p < "
                 f"{LEVEL:g}{after}): {named}{more}."
             )
     return said
 
 
-def _apart(pair: Mapping[str, Any]) -> str:
+def _of(apart: int, tested: int) -> str:
+    if tested == 1:
+        return "the two variants differ"
+    return f"{apart} of {tested} pairs differ{'s' if apart == 1 else ''}"
+
+
+def _apart(pair: Mapping[str, Any], kind: str) -> str:
     first, second = pair["first"], pair["second"]
     if pair["difference"] < 0:
         first, second = second, first
-    return f'"{first}" is above "{second}" by {abs(pair["difference"]):.3f}'
+    size = f"{abs(pair['difference']):.3f}"
+    if kind == "drop":
+        return f'"{first}" loses {size} more than "{second}"'
+    return f'"{first}" is above "{second}" by {size}'
 
 
 def _turned(cell: Mapping[str, Any]) -> Interval:

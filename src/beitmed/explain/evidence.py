@@ -75,8 +75,7 @@ def gather(asked: Network, request: Request, rows: Rows | None) -> Evidence:
     split, indices = found.data.splits[choice.split], selection.tested(choice, found)
     images = np.asarray(split.images[indices])
     pixels = asked.pixels(images)
-    with torch.no_grad():
-        target = targets(choice, found, asked.logits(pixels))
+    target = targets(choice, found, asked.answer(pixels))
     baseline = maps.baseline(asked, images, choice.baseline)
     question = Question(target, baseline, request.layer, rows)
     masks, groups = selection.masks(choice, split), split.groups

@@ -2,7 +2,10 @@
 
     python scripts/bench.py                 everything that a CPU can show
     python scripts/bench.py --variants      the paper's eight variants in real sizes, on a GPU, bf16
+    python scripts/bench.py --pretrain      pre-training beside transformers' own loop
+    python scripts/bench.py --predict       beitmed predict beside the bare forward pass
     python scripts/bench.py --labels        label efficiency, beside a script for each part
+    python scripts/bench.py --together      runs beside one another, and beside a busy program
     python scripts/bench.py --smoke         shows that all of it runs, on a tiny geometry
 
 The peer is `bench_peer.py`. All parts are measured in turn, round by round, so that a machine that
@@ -25,8 +28,11 @@ from pathlib import Path
 import torch
 from bench_labels import labels
 from bench_parts import measure_parts, totals
+from bench_predict import BASE, rate
+from bench_pretrain import pretraining
 from bench_runs import depths, exactness, many, memory, variants, whole_runs
 from bench_table import LARGE, TINY, Table
+from bench_together import together
 
 
 def main() -> None:
@@ -34,10 +40,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", type=Path, default=Path("outputs/benchmark.csv"))
     parser.add_argument("--variants", action="store_true", help="the eight variants, on a GPU")
+    parser.add_argument("--pretrain", action="store_true", help="pre-training, and nothing else")
+    parser.add_argument("--predict", action="store_true", help="the rate of beitmed predict")
     parser.add_argument("--labels", action="store_true", help="label efficiency")
+    parser.add_argument("--together", action="store_true", help="runs beside one another, on CPUs")
     parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
     parser.add_argument("--only", choices=["parts", "runs", "memory", "exactness"])
-    parser.add_argument("--data", type=Path, help="folder with breastmnist.npz, for exactness")
+    parser.add_argument("--data", type=Path, help="folder of real images, for exactness, together")
     parser.add_argument("--many", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.many:
@@ -52,9 +61,16 @@ def main() -> None:
         if options.variants:
             backbone, scale = (TINY[1:], 0.02) if smoke else (LARGE[1:], 1.0)
             variants(table, Path(scratch), backbone, scale)
+        elif options.pretrain:
+            pretraining(table, rounds, smoke)
+        elif options.predict:
+            backbone, images = (TINY, 40) if smoke else (BASE, 256)
+            rate(table, Path(scratch), rounds, backbone, images)
         elif options.labels:
             few = ("data.limit=8", "train.epochs=1") if smoke else ()
             labels(table, Path(scratch), rounds, few, smoke)
+        elif options.together:
+            together(table, Path(scratch), rounds, options.data, few)
         else:
             if options.only in (None, "parts"):
                 totals(table, measure_parts(table, rounds, geometry))

@@ -21,6 +21,7 @@ import pytest
 import timm
 import torch
 from conftest import beitmed, medmnist_arrays, resolve
+from predict_checks import assert_predicts
 from scipy.special import log_softmax
 
 from beitmed import config, data, methods, pipeline
@@ -133,6 +134,8 @@ def test_a_run_is_that_of_the_other_process(python, tmp_path, caplog):
     again = methods.load(cfg, moved, known.class_names)
     for split, found in (("val", read.val), ("test", read.test)):
         assert (again.logits(known.splits[split].images) == found.logits).all()
+    asked = assert_predicts(moved, known.test.images, tmp_path)
+    assert "pixels" in asked["unlikeness"]["runs"][0]["features"]
     shutil.rmtree(moved / "autogluon")
     with pytest.raises(UserError, match="autogluon: no such folder"):
         methods.load(cfg, moved, known.class_names)

@@ -431,3 +431,21 @@ def test_a_shipped_yaml_is_what_its_family_can_be(yaml):
     expected = next(n for size, n in about.items() if size in yaml)
     assert millions == pytest.approx(expected, rel=0.2 if expected == 1 else 0.01)
     assert values["image_size"] % values["patch_size"] == 0
+
+
+MEDICAL = {
+    "rad_dino": "dinov2", "dinov2_xray_base": "dinov2", "biomedclip_base": "vit",
+    "usfm_base": "beit",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MEDICAL)
+def test_medical_checkpoints_load_as_their_class_and_keep_what_is_known_of_them(name, checkpoints):
+    folder = checkpoints[MEDICAL[name]]
+    cfg = resolve("dataset=phantom", f"backbone={name}", f"backbone.weights={folder}").backbone
+    completed = weights.complete(cfg)
+    assert (completed.name, completed.family) == (name, MEDICAL[name])
+    assert completed.geometry.hidden_size == 32
+    assert completed.about == cfg.about and "huggingface.co" in cfg.about.source
+    model, _ = weights.load(completed, ("a", "b"), seed=0)
+    assert type(model) is FAMILIES[MEDICAL[name]].classifier

@@ -22,13 +22,14 @@ def test_what_is_no_prediction_is_said_field_by_field():
     assert of(Decides.EVALUATION) == {
         "dataset.columns.subgroups", "dataset.positive_class", "dataset.positive_label",
         "evaluate.n_resamples", "evaluate.metrics", "evaluate.operating_point",
-        "evaluate.prevalence",
+        "evaluate.prevalence", "evaluate.tta",
     }  # fmt: skip
     places = {"output_dir", "name", "export", "device", "cache.root", "cache.limit_gb",
               "cache.depths", "data.root", "data.download", "data.mirror", "data.allow_unofficial",
               "dataset.path", "dataset.image_root", "dataset.columns.path",
               "dataset.columns.label", "dataset.columns.split", "dataset.columns.patient",
               "dataset.recipe", "dataset.several_images_per_patient",
+              "dataset.flip", "backbone.about",
               "backbone.name", "backbone.weights", "backbone.revision", "train.eval_batch_size",
               "method.title", "method.python"}  # fmt: skip
     assert of(Decides.NOTHING) - {"method.title"} == places - {"method.title"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import medmnist_arrays, resolve
+from predict_checks import assert_predicts
 
 from beitmed import config, data, methods, pipeline
 from beitmed.config.method import NAMES, OPTIONAL, reads
@@ -57,7 +58,10 @@ def asked_again(run: Path, *changes: str) -> tuple[methods.Model, data.Data]:
 
 
 def assert_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moved, without its cache, and where nothing can be unpickled, it gives its predictions."""
+    """Moved, without its cache, and where nothing can be unpickled, it gives its predictions.
+
+    So it does as `beitmed predict`.
+    """
 
     def refuse(*args, **kwargs):
         raise AssertionError("unpickled")
@@ -73,6 +77,8 @@ def assert_same(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             found = model.logits(loaded.splits[split].images)
             assert found.dtype == np.float64
             np.testing.assert_array_equal(found, stated.logits)
+        asked = assert_predicts(moved, np.asarray(loaded.test.images), moved.parent)
+    assert asked["unlikeness"]["runs"][0]["training_images"] > 1
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from safetensors import SafetensorError
@@ -28,6 +28,25 @@ class Model(Protocol):
         For all images of a split, in their order, those are the run's predictions to the bit. Part
         of them, or another order, may move the last digits: sums are made over other blocks.
         """
+        ...
+
+
+@runtime_checkable
+class Describing(Model, Protocol):
+    """A model that also says what it makes of an image on its way to the logits.
+
+    features_are: what they are, in words.
+    """
+
+    @property
+    def features_are(self) -> str: ...
+
+    def with_features(self, images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+        """The logits, and float32 [n, features] of the same pass."""
+        ...
+
+    def features_of(self, data: Data, split: str, rows: np.ndarray) -> np.ndarray:
+        """The features of these images of a split of the run's data, stored ones if there are."""
         ...
 
 

@@ -29,10 +29,21 @@ def digest(folder: Path, unsaid: Mapping[str, Any], cache_root: str | None) -> s
 def _files(folder: Path) -> list[Path]:
     """The files that transformers reads of a folder: its first choice among weights."""
     found = [folder / name for name in _CONFIGURATIONS if (folder / name).is_file()]
+    weights = _weights(folder)
+    return [*found, weights, *(weights_of(folder) if weights.suffix == ".json" else [])]
+
+
+def _weights(folder: Path) -> Path:
     weights = next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
     if weights is None:
         raise FileNotFoundError(f"{folder} has no model.safetensors")
-    shards: set[str] = set()
-    if weights.suffix == ".json":
-        shards = {*json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()}
-    return [*found, weights, *(folder / name for name in sorted(shards))]
+    return weights
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """The files that hold the tensors of a checkpoint."""
+    weights = _weights(folder)
+    if weights.suffix != ".json":
+        return [weights]
+    names = {*json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()}
+    return [folder / name for name in sorted(names)]

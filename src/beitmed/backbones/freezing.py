@@ -170,6 +170,12 @@ class FreezableBackbone(nn.Module):
         """Whether the trunk ends in pooled features, since no layer above it is trained."""
         return self.first_trained == len(self.family.layer_list(self.model))
 
+    def pooled(self, features: torch.Tensor) -> torch.Tensor:
+        """What `trunk` gives -> [n, features]: of tokens the mean of the patches'."""
+        if self.pools:
+            return features
+        return features[:, self.family.prefix(self.model.config) :].float().mean(dim=1)
+
     def top(self, features: torch.Tensor) -> torch.Tensor:
         """What `trunk` gives -> logits [n, classes]."""
         features = features.to(self.model.classifier.weight.dtype)

@@ -36,11 +36,11 @@ def _has_configs(folder: Path) -> bool:
         return False
 
 
-def fetch(name: str, revision: str) -> Path:
+def fetch(name: str, revision: str, key: str = "backbone.weights") -> Path:
     """The folder of a checkpoint, fetched if it is not here yet, with a progress bar.
 
     Prefers safetensors; the old PyTorch format is fetched only where there is nothing else.
-    Raises UserError that says how to bring the files by hand.
+    Raises UserError that says how to bring the files by hand; key: the setting that names them.
     """
     if (folder := cached(name, revision)) is not None:
         return folder
@@ -53,7 +53,7 @@ def fetch(name: str, revision: str) -> Path:
         weights = next((w for w in _WEIGHTS if w in files), None)
         if weights is None:
             raise UserError(
-                f"backbone.weights: {name} has none of {', '.join(_WEIGHTS)}, so nothing that can "
+                f"{key}: {name} has none of {', '.join(_WEIGHTS)}, so nothing that can "
                 "be loaded without running code from it."
             )
         wanted = ["config.json", "preprocessor_config.json", weights]
@@ -64,8 +64,8 @@ def fetch(name: str, revision: str) -> Path:
         raise
     except Exception as e:  # the hub's client raises its HTTP library's errors as well as its own
         raise disk_error(e, Path(constants.HF_HUB_CACHE)) or UserError(
-            f"backbone.weights: {name} is not on this machine and cannot be fetched "
+            f"{key}: {name} is not on this machine and cannot be fetched "
             f"({type(e).__name__}: {str(e).partition(chr(10))[0]}). On a machine with a network "
             f"run `hf download {name} --local-dir FOLDER`, copy the folder here, and set "
-            "backbone.weights=FOLDER. To try things out without it: backbone.weights=random."
+            f"{key}=FOLDER. To try things out without it: {key}=random."
         ) from e

@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from pydantic import ValidationError
 from transformers import AutoImageProcessor, BaseImageProcessor, PreTrainedConfig
+from transformers.modeling_utils import load_state_dict
 
 from beitmed.backbones import content, families, hub, timm_layout
 from beitmed.backbones.families import FAMILIES
-from beitmed.config.backbone import BackboneConfig, Geometry
+from beitmed.config.backbone import About, BackboneConfig, Geometry
 from beitmed.data.pixels import to_rgb
 from beitmed.errors import UserError
 
@@ -51,6 +53,25 @@ def load(
     return model, processor
 
 
+def beside(backbone: BackboneConfig, endings: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Tensors of a checkpoint that its classifier leaves out, by name: those that end so.
+
+    Of random weights there are none.
+    """
+    if backbone.random_weights:
+        return {}
+    folder = locate(backbone)
+    with _reading(folder):
+        if timm_layout.found(folder):
+            return {}
+        return {
+            name: tensor.float()
+            for file in content.weights_of(folder)
+            for name, tensor in load_state_dict(str(file)).items()
+            if name.endswith(endings)
+        }
+
+
 def complete(backbone: BackboneConfig, cache_root: str | None = None) -> BackboneConfig:
     """The backbone with what only its checkpoint says: its content, and what it leaves open.
 
@@ -63,6 +84,8 @@ def complete(backbone: BackboneConfig, cache_root: str | None = None) -> Backbon
     folder = locate(backbone)
     with _reading(folder):
         changes = {} if backbone.family is not None else _left_open(folder, backbone)
+        if backbone.about is None and not timm_layout.found(folder):
+            changes["about"] = _about(folder)
         unsaid: dict[str, Any] = {}
         if timm_layout.found(folder):  # the files do not say all of it
             heads = _timm_config(folder, backbone).num_attention_heads
@@ -84,10 +107,19 @@ def _left_open(folder: Path, backbone: BackboneConfig) -> dict[str, Any]:
     if size != values["image_size"]:
         values["input_size"] = size
     return {
-        "name": _name(config),
+        "name": _name(config) if backbone.name == "auto" else backbone.name,
         "family": config.model_type,
         "geometry": Geometry.model_validate(values),
     }
+
+
+def _about(folder: Path) -> About | None:
+    """What a pre-training of this project says of its checkpoint."""
+    said = PreTrainedConfig.get_config_dict(folder)[0].get("about")
+    try:
+        return About.model_validate(said)
+    except ValidationError:
+        return None  # somebody else's word
 
 
 def _name(config: PreTrainedConfig) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -12,65 +11,57 @@ from hydra.errors import HydraException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from beitmed import config
+from beitmed import config, console, threads
 from beitmed.errors import UserError
 
 
-def run(command: Callable[[Sequence[str]], int], usage: str) -> None:
+def run(
+    command: Callable[[Sequence[str]], int],
+    usage: str,
+    kind: type[config.Config] = config.Config,
+) -> None:
     """Do what `main` of a command does: give it the command line, and exit with its code.
 
-    usage: what `--help` prints.
+    usage: what `--help` prints. kind: what the command's configuration is.
     """
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         print(usage.strip())
         sys.exit(0)
-    sys.exit(guarded(lambda: command(arguments)))
+    sys.exit(guarded(lambda: command(arguments), kind))
 
 
-def guarded(command: Callable[[], int]) -> int:
+def guarded(command: Callable[[], int], kind: type[config.Config] = config.Config) -> int:
     """Run a command and return its exit code; bad input becomes a message and code 2.
 
     Bugs keep their traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of exiting with 1
+    threads.share()
     config.register_resolvers()
-    _console()
+    console.install()
     try:
         return command()
     except UserError as e:
         print(f"beitmed: {e}", file=sys.stderr)
     except (HydraException, OmegaConfBaseException, YAMLError) as e:
-        print(f"beitmed: configuration: {_explain(e)}", file=sys.stderr)
+        print(f"beitmed: configuration: {_explain(e, kind)}", file=sys.stderr)
     except KeyboardInterrupt:
         print("beitmed: interrupted; the same command goes on where it was.", file=sys.stderr)
         return 130
     return 2
 
 
-def _console() -> None:
-    logger = logging.getLogger("beitmed")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    if not any(isinstance(handler, _Console) for handler in logger.handlers):
-        logger.addHandler(_Console())
-
-
-class _Console(logging.Handler):
-    """Messages as they are, on whatever standard output is at the time."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
-
-
-def _explain(error: BaseException) -> str:
+def _explain(error: BaseException, kind: type[config.Config]) -> str:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
         chain.append(cause)
     for e in chain:
         if isinstance(e, ConfigAttributeError | ConfigKeyError) and e.full_key:
             parent, _, key = str(e.full_key).rpartition(".")
-            return config.unknown_key(parent, key)
+            if parent.startswith("hydra."):
+                return f"{e.full_key}: no such key. conf/launcher/ has those of the launchers."
+            return config.unknown_key(parent, key, kind)
         if isinstance(e, YAMLError):
             return f"a YAML file cannot be read: {e}"
     # Hydra's advice to append a key with `+` leads nowhere here: unknown keys are refused.

@@ -7,13 +7,16 @@ import sys
 
 COMMANDS = {
     "train": "train a model and evaluate it, or a sweep of them",
+    "pretrain": "learn from images without labels, for a training to start from",
     "evaluate": "compute a run's metrics anew from its predictions",
     "folds": "join the folds of a cross-validation into one result",
     "power": "how many test images and seeds a difference needs",
     "report": "compare runs: one page, tables and figures",
     "audit": "look for duplicates and label conflicts in a dataset",
+    "predict": "ask a finished run, or several, about new images",
     "explain": "show what a prediction rests on, and test that",
     "validate": "test a finished run on other data",
+    "robustness": "how runs hold on worse images",
     "export": "write a run's network for other programs",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",

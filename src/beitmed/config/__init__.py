@@ -2,6 +2,7 @@
 
 from beitmed.config.compose import conf_dir, register_resolvers, resolve
 from beitmed.config.identity import (
+    as_yaml,
     changed,
     differences,
     digest,
@@ -13,12 +14,15 @@ from beitmed.config.identity import (
     without_fold,
 )
 from beitmed.config.overrides import check_read
+from beitmed.config.pretrain import PretrainRun
 from beitmed.config.run import CacheConfig, Config, DataConfig, check, unknown_key
 
 __all__ = [
     "CacheConfig",
     "Config",
     "DataConfig",
+    "PretrainRun",
+    "as_yaml",
     "changed",
     "check",
     "check_read",

@@ -59,6 +59,18 @@ class RandomBackbone(Strict):
     resample: Literal["bilinear", "bicubic"]
 
 
+class About(Strict):
+    """What is known of a checkpoint, in sentences: a report prints it.
+
+    overlap: with test sets of this project.
+    """
+
+    licence: str
+    source: str
+    trained_on: str
+    overlap: str
+
+
 class BackboneConfig(Strict):
     """A model and where its weights come from.
 
@@ -67,6 +79,7 @@ class BackboneConfig(Strict):
     random: null for a backbone that needs a checkpoint.
     content: digest of what decides its weights and pixels, which `weights.complete` fills in; null
         for random weights.
+    about: null where nothing is said; of a pre-training of this project its own folder says it.
     """
 
     name: Annotated[Word, Decides.NOTHING]
@@ -76,6 +89,7 @@ class BackboneConfig(Strict):
     geometry: Geometry | None
     random: RandomBackbone | None
     content: str | None = None
+    about: Annotated[About | None, Decides.NOTHING] = None
 
     def unused(self) -> set[str]:
         # A checkpoint's files say all of it; random weights are drawn by what is said here.

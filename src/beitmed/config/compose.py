@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from beitmed.config.run import Config, check
+from beitmed.config.run import Config, Kind, check
 from beitmed.errors import UserError
 
 
@@ -31,7 +31,11 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("recipe", _recipe, replace=True)
 
 
-def resolve(composed: DictConfig) -> Config:
+@overload
+def resolve(composed: DictConfig) -> Config: ...
+@overload
+def resolve(composed: DictConfig, kind: type[Kind]) -> Kind: ...
+def resolve(composed: DictConfig, kind: type[Config] = Config) -> Config:
     """Check a composed configuration and freeze it.
 
     Raises UserError that lists every wrong key with what was found and what is allowed.
@@ -41,4 +45,4 @@ def resolve(composed: DictConfig) -> Config:
     except OmegaConfBaseException as e:
         raise UserError(f"configuration: {e}") from e
     assert isinstance(values, dict)
-    return check(values)
+    return check(values, kind)

@@ -81,6 +81,8 @@ class DatasetConfig(OwnImages):
     phantom_seed: Seed | None = None
     #: Of the source, where no file says which images are of one patient or lesion.
     several_images_per_patient: Annotated[bool, Decides.NOTHING] = False
+    #: Whether an image's mirror image could be one of the same diagnosis.
+    flip: Annotated[bool, Decides.NOTHING] = False
     recipe: Annotated[Recipes, Decides.NOTHING]  # what it chose is in `train`, `majority_ratio`
 
     def unused(self) -> set[str]:

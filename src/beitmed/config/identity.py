@@ -11,6 +11,7 @@ import yaml
 
 from beitmed.config import key_errors
 from beitmed.config.fields import Decides, Strict, decides
+from beitmed.config.pretrain import PretrainRun
 from beitmed.config.run import Config, check
 from beitmed.errors import UserError
 
@@ -48,6 +49,10 @@ def run_name(cfg: Config) -> str:
     """The run folder's name: what a reader asks for first, then the identity's digest."""
     if cfg.name is not None:
         return cfg.name
+    if isinstance(cfg, PretrainRun):
+        sets = "-".join(cfg.sets)
+        model = f"{cfg.objective.name}_{cfg.backbone.name}"
+        return f"{sets}_{cfg.size}_{model}_seed{cfg.seed}_{digest(cfg)}"
     balance = "full"
     if cfg.balanced:
         balance = "balanced" if cfg.balancing.papers else cfg.balancing.name
@@ -86,12 +91,17 @@ def changed(cfg: Config, changes: Sequence[str], *allowed: Decides) -> Config:
             node[last] = yaml.safe_load(text)
         except yaml.YAMLError as e:
             raise UserError(f"{key}: found {text!r}, which is no value ({e}).") from e
-    return check(values) if changes else cfg
+    return check(values, type(cfg)) if changes else cfg
 
 
 def keys(*wanted: Decides) -> list[str]:
     """The dotted keys that decide this."""
     return [key for key, field in key_errors.keys(Config) if decides(field) in wanted]
+
+
+def as_yaml(cfg: Config) -> str:
+    """Every key and its value, as a file that `check` takes once it is read."""
+    return yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

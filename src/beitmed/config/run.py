@@ -7,7 +7,7 @@ transformers, so a mistake costs a second.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -86,7 +86,7 @@ class CacheConfig(Strict):
     """
 
     root: Annotated[str, Field(min_length=1), Decides.NOTHING]
-    dtype: Literal["fp16", "fp32"]
+    dtype: Literal["fp16", "fp32", "int8", "fp8"]
     limit_gb: Annotated[Positive, Decides.NOTHING]
     depths: Annotated[list[NonNegative], Decides.NOTHING] = Field(default_factory=list)
 
@@ -208,6 +208,12 @@ class Config(Strict):
                 f"shots: found {self.shots} with label_fraction={self.label_fraction:g}; each says "
                 "which part of the train split is labelled, so give one of them only"
             )
+        if self.evaluate.tta == "flip" and not self.dataset.flip:
+            raise ValueError(
+                f"evaluate.tta: found flip, but a mirror image is none of {self.dataset.name} "
+                "(dataset.flip=false); allowed: crops, null, or dataset.flip=true where you know "
+                "that left and right mean the same"
+            )
         wrong = balancing.contradiction(
             self.balanced, self.majority_ratio, self.dataset.task, self.balancing
         )
@@ -224,19 +230,26 @@ class Config(Strict):
         return self
 
 
-def check(values: Any) -> Config:
-    """The configuration of plain values, as YAML holds them.
+Kind = TypeVar("Kind", bound=Config)
+
+
+@overload
+def check(values: Any) -> Config: ...
+@overload
+def check(values: Any, kind: type[Kind]) -> Kind: ...
+def check(values: Any, kind: type[Config] = Config) -> Config:
+    """The configuration of plain values, as YAML holds them; kind: a run's, or another command's.
 
     Raises UserError that lists every wrong key with what was found and what is allowed.
     """
     try:
-        return Config.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as e:
         raise UserError(
-            "configuration:\n" + "\n".join(f"  {p}" for p in key_errors.explain(Config, e))
+            "configuration:\n" + "\n".join(f"  {p}" for p in key_errors.explain(kind, e))
         ) from e
 
 
-def unknown_key(parent: str, key: str) -> str:
+def unknown_key(parent: str, key: str, kind: type[Config] = Config) -> str:
     """Say that `parent.key` does not exist, which key was probably meant, and which exist."""
-    return key_errors.unknown_key(Config, parent, key)
+    return key_errors.unknown_key(kind, parent, key)

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -96,6 +96,7 @@ class AutogluonModel:
     python: str
     folder: Path
     classes: int
+    at_once: ClassVar[int] = 8192  # images that are worth a start of the other process
 
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
         return self.of_splits({"images": images})["images"]

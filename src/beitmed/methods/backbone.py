@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from transformers import BaseImageProcessor
@@ -27,7 +28,7 @@ from beitmed.storage import files
 from beitmed.storage.rows import Rows
 from beitmed.training import prediction, trainer
 from beitmed.trunk_cache import features
-from beitmed.trunk_cache.rows import FeatureDataset, TrunkRows
+from beitmed.trunk_cache.rows import BLOCK, FeatureDataset, TrunkRows
 
 log = logging.getLogger(__name__)
 _TOP = "top.safetensors"
@@ -65,6 +66,11 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     return Fit(logits, history, parameters=total, trained_parameters=trained_count)
 
 
+def fill(cfg: Config, data: Data) -> None:
+    """Put the frozen layers' output into the cache."""
+    features.prepare(cfg, data)
+
+
 @dataclass(frozen=True)
 class BackboneModel:
     """A run's network, in eval mode, and the image processor before it."""
@@ -73,13 +79,57 @@ class BackboneModel:
     network: FreezableBackbone
     processor: BaseImageProcessor
 
+    @property
+    def features_are(self) -> str:
+        if self.network.whole:
+            return "what the classifier reads"
+        return "the output of the frozen layers, the mean of the patches"
+
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
-        pixels = PixelDataset(images, np.zeros(len(images), np.int64), self.processor)
+        return prediction.logits(self.cfg, self.network, self._dataset(images))
+
+    @property
+    def trunk(self) -> str | None:
+        """What the output of its frozen layers depends on besides the images: models of one such
+        can share it. None where the run was trained on a live trunk.
+        """
         if not features.cached(self.cfg):
-            return prediction.logits(self.cfg, self.network, pixels)
+            return None
+        cfg, processor = self.cfg, self.processor.to_json_string()
+        settings = cfg.unfreeze, cfg.cache.dtype, cfg.precision, cfg.features
+        return f"{self.network.trunk_fingerprint()} {settings} {processor}"
+
+    def rows(self, images: np.ndarray | Rows) -> TrunkRows:
+        """What the frozen layers give for images, computed as it is read."""
+        return TrunkRows(self.cfg, self.network, self._pixels(images))
+
+    def logits_of(self, rows: Rows) -> np.ndarray:
+        """Logits from what `rows` gives, of this model or another of the same `trunk`."""
+        labels = np.zeros(len(rows), np.int64)
+        return prediction.logits(self.cfg, self.network, FeatureDataset(rows, labels))
+
+    def with_features(self, images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+        return prediction.with_features(self.cfg, self.network, self._dataset(images))
+
+    def features_of(self, data: Data, split: str, rows: np.ndarray) -> np.ndarray:
+        stored = features.stored(self.cfg, data, split)
+        if stored is None:
+            return self.with_features(data.splits[split].images[rows])[1]
+        parts = [
+            self.network.pooled(torch.from_numpy(stored[rows[start : start + BLOCK]]))
+            for start in range(0, len(rows), BLOCK)
+        ]
+        return torch.cat(parts).float().numpy()
+
+    def _dataset(self, images: np.ndarray | Rows) -> Dataset:
+        if not features.cached(self.cfg):
+            return self._pixels(images)
         # Rounded as the features that it was trained on, and so the run's own to the bit.
-        rows = FeatureDataset(TrunkRows(self.cfg, self.network, pixels), pixels.labels)
-        return prediction.logits(self.cfg, self.network, rows)
+        rows = self.rows(images)
+        return FeatureDataset(rows, np.zeros(len(rows), np.int64))
+
+    def _pixels(self, images: np.ndarray | Rows) -> PixelDataset:
+        return PixelDataset(images, np.zeros(len(images), np.int64), self.processor)
 
 
 def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> BackboneModel:

@@ -17,11 +17,14 @@ from beitmed.backbones import compute, weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
+from beitmed.data.ahead import ahead
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
 from beitmed.storage.rows import Rows
 from beitmed.trunk_cache import features
 from beitmed.trunk_cache.rows import TrunkRows
+
+POOLED = "the pooled output of the frozen backbone"
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,16 @@ class Reader:
             return TrunkRows(self.cfg, self.network, dataset)[:]
         return self._live(dataset)
 
+    def features_of(self, data: Data, split: str, rows: np.ndarray) -> np.ndarray:
+        """The same of these images of a split, from the cache where it has them."""
+        stored = features.stored(self.cfg, data, split)
+        return self(data.splits[split].images[rows]) if stored is None else stored[rows]
+
     @torch.inference_mode()
     def _live(self, images: PixelDataset) -> np.ndarray:
         device = next(self.network.parameters()).device
         parts = []
-        for batch in DataLoader(images, batch_size=self.cfg.train.eval_batch_size):
+        for batch in ahead(DataLoader(images, batch_size=self.cfg.train.eval_batch_size)):
             with compute.autocast(self.cfg, device):
                 found = self.network.trunk(batch["pixel_values"].to(device))
             parts.append(found.float().cpu().numpy())
@@ -67,6 +75,12 @@ class Reader:
 
 def _without_training(cfg: Config) -> Config:
     return cfg.model_copy(update={"unfreeze": 0, "trunk_mode": "eval", "adapter": "none"})
+
+
+def fill(cfg: Config, data: Data) -> None:
+    """Put the pooled features into the cache, for a method that reads them."""
+    if cfg.reads_backbone:
+        features.prepare(_without_training(cfg), data)
 
 
 def of_splits(cfg: Config, data: Data, indices: np.ndarray) -> Pooled:

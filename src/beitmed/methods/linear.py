@@ -18,6 +18,7 @@ from beitmed.config import Config
 from beitmed.config.method import LogisticMethod
 from beitmed.data import Data
 from beitmed.methods import feature_rows, pixel_rows, selection
+from beitmed.methods.feature_rows import Reader
 from beitmed.model import Fit
 from beitmed.runs.folder import Run
 from beitmed.storage.rows import Rows
@@ -57,7 +58,31 @@ class LinearModel:
     classes: int
 
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
-        return self.linear.scores(self.linear.standardise(self.read(images)), self.classes)
+        return self._scores(self.read(images))
+
+    def _scores(self, rows: np.ndarray) -> np.ndarray:
+        return self.linear.scores(self.linear.standardise(rows), self.classes)
+
+
+@dataclass(frozen=True)
+class LinearOnFeatures(LinearModel):
+    """The same on a frozen backbone's features."""
+
+    read: Reader
+
+    @property
+    def features_are(self) -> str:
+        return feature_rows.POOLED
+
+    def with_features(self, images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.read(images)
+        return self._scores(rows), rows
+
+    def features_of(self, data: Data, split: str, rows: np.ndarray) -> np.ndarray:
+        return self.read.features_of(data, split, rows)
+
+
+fill = feature_rows.fill
 
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
@@ -94,9 +119,19 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
 
 def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> LinearModel:
     """The model of a finished run."""
-    on_features = cfg.reads_backbone
-    read = feature_rows.of_run(cfg, folder, class_names) if on_features else pixel_rows.of_images
-    return LinearModel(Linear(**model.read_tensors(folder)), read, len(class_names))
+    linear = Linear(**model.read_tensors(folder))
+    if not cfg.reads_backbone:
+        return LinearModel(linear, pixel_rows.of_images, len(class_names))
+    read = feature_rows.of_run(cfg, folder, class_names)
+    return LinearOnFeatures(linear, read, len(class_names))
+
+
+def probe(train: np.ndarray, labels: np.ndarray, images: np.ndarray, classes: int) -> np.ndarray:
+    """Logits, float64 [n, classes], of `images` by a regression on `train` with C = 1."""
+    scaler = StandardScaler().fit(train.astype(np.float64))
+    unfitted = Linear(scaler.mean_, scaler.scale_, *(np.empty(0),) * 3)
+    fitted, _ = _fit(unfitted, unfitted.standardise(train), labels, c=1.0, max_iter=1000)
+    return fitted.scores(fitted.standardise(images), classes)
 
 
 def _fit(

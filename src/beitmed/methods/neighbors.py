@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from beitmed.config import Config
 from beitmed.config.method import KnnMethod
 from beitmed.data import Data
 from beitmed.methods import feature_rows, selection
+from beitmed.methods.feature_rows import Reader
 from beitmed.model import Fit
 from beitmed.runs.folder import Run
 from beitmed.storage.rows import Rows
@@ -50,13 +50,27 @@ class NeighborsModel:
     """Votes of the `k` nearest training images, for images."""
 
     neighbors: Neighbors
-    read: Callable[[np.ndarray | Rows], np.ndarray]
+    read: Reader
     k: int
     classes: int
 
+    @property
+    def features_are(self) -> str:
+        return feature_rows.POOLED
+
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
-        nearest = self.neighbors.nearest(self.read(images))
-        return from_neighbors(nearest[:, : self.k], self.classes)
+        return self.with_features(images)[0]
+
+    def with_features(self, images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+        rows = self.read(images)
+        nearest = self.neighbors.nearest(rows)
+        return from_neighbors(nearest[:, : self.k], self.classes), rows
+
+    def features_of(self, data: Data, split: str, rows: np.ndarray) -> np.ndarray:
+        return self.read.features_of(data, split, rows)
+
+
+fill = feature_rows.fill
 
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
@@ -95,6 +109,15 @@ def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> NeighborsMo
     neighbors = Neighbors(**model.read_tensors(folder), asked=said["asked"])
     reader = feature_rows.of_run(cfg, folder, class_names)
     return NeighborsModel(neighbors, reader, said["k"], len(class_names))
+
+
+def probe(
+    train: np.ndarray, labels: np.ndarray, images: np.ndarray, classes: int, k: int
+) -> np.ndarray:
+    """Logits, float64 [n, classes], of `images` from the k nearest of `train`, both of features."""
+    scaler, k = StandardScaler().fit(train), min(k, len(train))
+    found = Neighbors(train, labels, scaler.mean_, scaler.scale_, k).nearest(images)
+    return from_neighbors(found, classes)
 
 
 def from_neighbors(labels: np.ndarray, classes: int) -> np.ndarray:

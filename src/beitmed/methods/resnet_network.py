@@ -7,6 +7,7 @@ al., Deep Residual Learning for Image Recognition, CVPR 2016.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torchvision import models
 
 from beitmed.backbones import compute
 from beitmed.config import Config
+from beitmed.data import Data
 from beitmed.storage.rows import Rows
 
 _SMALL = 28  # px: up to here the stem for small images
@@ -60,15 +62,33 @@ class ResNet:
     network: nn.Module
     batch_size: int
 
-    @torch.inference_mode()
+    @property
+    def features_are(self) -> str:
+        return "what the last layer reads"
+
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
         """uint8 [n, h, w] or [n, h, w, 3] -> float64 [n, classes], in eval mode."""
+        return self.with_features(images)[0]
+
+    @torch.inference_mode()
+    def with_features(self, images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and float32 [n, features] of the same pass."""
         self.network.eval()
-        parts = []
-        for start in range(0, len(images), self.batch_size):
-            scores = self.scores(self.pixels(images[start : start + self.batch_size]))
-            parts.append(scores.cpu().numpy().astype(np.float64))
-        return np.concatenate(parts)
+        logits, features = [], []
+        last: Any = self.network.fc
+        hook = last.register_forward_pre_hook(
+            lambda _, given: features.append(given[0].float().cpu().numpy())
+        )
+        try:
+            for start in range(0, len(images), self.batch_size):
+                scores = self.scores(self.pixels(images[start : start + self.batch_size]))
+                logits.append(scores.cpu().numpy().astype(np.float64))
+        finally:
+            hook.remove()
+        return np.concatenate(logits), np.concatenate(features)
+
+    def features_of(self, data: Data, split: str, rows: np.ndarray) -> np.ndarray:
+        return self.with_features(data.splits[split].images[rows])[1]
 
     def scores(self, pixels: torch.Tensor) -> torch.Tensor:
         """Logits float32 [n, classes]; the loss is always of these, so bf16 needs no scaling."""

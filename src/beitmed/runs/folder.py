@@ -14,8 +14,6 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from beitmed import config
 from beitmed.config import Config
 from beitmed.errors import UserError, disk_full
@@ -113,10 +111,10 @@ class Run:
                 "name=... for a new run, or delete the folder."
             )
 
-    def finish(self, metrics: Mapping[str, Any]) -> None:
+    def finish(self, metrics: Mapping[str, Any], name: str = reader.METRICS) -> None:
         """Write the metrics, which marks the run as done, and drop what was there to resume."""
         self._resources.stop()
-        self.write_json(reader.METRICS, metrics)
+        self.write_json(name, metrics)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
@@ -172,7 +170,7 @@ def _refuse_changed_weights(cfg: Config, path: Path) -> None:
     now = config.identity(cfg)
     for other in sorted(path.parent.glob(f"{stem}*/config.yaml")):
         try:
-            found = reader.read_config(other.parent)
+            found = reader.read_config(other.parent, kind=type(cfg))
         except UserError as e:
             log.debug("%s", e)  # whatever it is, it is not this run
             continue
@@ -195,10 +193,9 @@ def _claim(run: Run, cfg: Config) -> None:
                 "name=... or output_dir=... to something else."
             )
         header = f"# beitmed run {run.path.name}: the configuration as it was resolved\n"
-        text = yaml.safe_dump(cfg.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        files.write_atomic(file, header + text)
+        files.write_atomic(file, header + config.as_yaml(cfg))
         return
-    before = reader.read_config(run.path)
+    before = reader.read_config(run.path, kind=type(cfg))
     differing = config.differences(config.identity(before), config.identity(cfg))
     if differing:
         raise UserError(

@@ -26,6 +26,7 @@ from beitmed.tasks import Task
 FORMAT = 2  # of metrics.json and its neighbours; a reader refuses what it does not know
 CONFIG, METRICS, PREDICTIONS = "config.yaml", "metrics.json", "predictions.csv"
 ENVIRONMENT = "environment.json"
+PRETRAINING = "pretraining.json"  # marks a pre-training as done
 _DEPTH = 3  # of folders under a given one in which runs are looked for
 # Folders of other commands.
 _OURS = {"contents.json", "audit.json", "explanation.json", external_tests.FILE}
@@ -129,6 +130,8 @@ def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
 def _candidates(folder: Path, depth: int, problems: list[str]) -> Iterator[Path]:
     try:
         names = {entry.name: entry for entry in folder.iterdir()}
+        if PRETRAINING in names:  # has a configuration, and predicts nothing
+            return
         if names.keys() & {"config.yaml", "metrics.json"}:
             yield folder
             return
@@ -172,10 +175,11 @@ def read(folder: Path) -> FinishedRun:
     return run
 
 
-def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
+def read_config(folder: Path, changes: Sequence[str] = (), kind: type[Config] = Config) -> Config:
     """The configuration of the run in `folder`, checked as one from the command line is.
 
     changes: `key=value` for what decides no number, where the run was moved to another machine.
+    kind: what its configuration is of.
     Raises UserError if the folder is no run's, if its config.yaml is damaged or of another
     version, or if a change is not allowed.
     """
@@ -192,7 +196,7 @@ def read_config(folder: Path, changes: Sequence[str] = ()) -> Config:
     except (OSError, ValueError, yaml.YAMLError) as e:
         raise UserError(f"{file}: cannot be read ({e}). Restore it, or {_AGAIN}.") from e
     try:
-        cfg = config.check(values)
+        cfg = config.check(values, kind)
     except UserError as e:
         raise UserError(
             f"{file}: was written by another version of beitmed, or changed by hand: {e}"
@@ -231,14 +235,14 @@ def read_history(folder: Path) -> list[dict[str, float | None]]:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 
 
-def read_trained_labels(folder: Path) -> np.ndarray:
-    """Labels of the images that were trained on: int64 [n], or [n, labels]."""
+def read_trained(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The images that were trained on: indices int64 [n] and labels int64 [n], or [n, labels]."""
     path = folder / "train_indices.csv"
     try:
         with path.open(newline="", encoding="utf-8") as f:
             _, *rows = csv.reader(f)
-        labels = np.array([row[1:] for row in rows], np.int64)
-        return labels[:, 0] if labels.shape[1] == 1 else labels
+        table = np.array(rows, np.int64)
+        return table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]
     except (OSError, ValueError, IndexError, csv.Error) as e:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 

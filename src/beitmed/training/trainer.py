@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,15 @@ def chunks(
     """
     n = size = len(batch["labels"])
     if next(network.parameters()).device.type == "cpu":
-        size = 1 << max(0, int(math.log2(_NUMBERS_AT_ONCE_ON_A_CPU / _numbers(batch, network))))
+        size = at_once_on_a_cpu(_numbers(batch, network))
     for start in range(0, n, size):
         part = {name: values[start : start + size] for name, values in batch.items()}
         yield len(part["labels"]) / n, part
+
+
+def at_once_on_a_cpu(numbers: int) -> int:
+    """How many images, of which each layer passes on so many numbers."""
+    return 1 << max(0, int(math.log2(_NUMBERS_AT_ONCE_ON_A_CPU / numbers)))
 
 
 def _numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
@@ -62,23 +67,23 @@ def _numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
     return network.tokens(batch["pixel_values"].shape[-1]) * network.model.config.hidden_size
 
 
-class _Trainer(Trainer):
-    """The Trainer, passing parts of a batch where that is faster, and stopping at a lost loss."""
+class PartsTrainer(Trainer):
+    """The Trainer, passing a batch in parts, and stopping at a lost loss."""
 
     _share = 1.0  # of the batch, that the part has which is being passed
+
+    def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
+        """Parts of a batch, and the share of its loss that each has."""
+        return [(1.0, inputs)]
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        assert isinstance(self.model, FreezableBackbone)
-        if self.model.whole:  # the paper's own code, step for step
-            loss = super().training_step(model, inputs, num_items_in_batch)
-        else:
-            loss = torch.zeros((), device=self.args.device)
-            for share, part in chunks(inputs, self.model):
-                self._share = share
-                loss += super().training_step(model, part, num_items_in_batch)
-            self._share = 1.0
+        loss = torch.zeros((), device=self.args.device)
+        for share, part in self.parts(inputs):
+            self._share = share
+            loss += super().training_step(model, part, num_items_in_batch)
+        self._share = 1.0
         if not torch.isfinite(loss):
             raise UserError(
                 f"train: the loss is {loss.item()} at step {self.state.global_step + 1} of "
@@ -86,6 +91,20 @@ class _Trainer(Trainer):
                 "train.max_grad_norm=1.0, or precision=fp32."
             )
         return loss
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        found: Any = super().compute_loss(*args, **kwargs)
+        # With its outputs where it evaluates, which is not done in parts.
+        return found if isinstance(found, tuple) else found * self._share
+
+
+class _Trainer(PartsTrainer):
+    """The same, where parts are faster, of a network whose trunk is frozen."""
+
+    def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
+        assert isinstance(self.model, FreezableBackbone)
+        # Whole is the paper's own code, step for step.
+        return super().parts(inputs) if self.model.whole else chunks(inputs, self.model)
 
     def prediction_step(
         self, model: torch.nn.Module, inputs: Any, *args: Any, **kwargs: Any
@@ -101,11 +120,6 @@ class _Trainer(Trainer):
         logits, labels = (torch.cat([part[i] for _, part in parts]) for i in (1, 2))
         return loss, logits, labels
 
-    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
-        found: Any = super().compute_loss(*args, **kwargs)
-        # With its outputs where it evaluates, which is not done in parts.
-        return found if isinstance(found, tuple) else found * self._share
-
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         # Checkpoints hold the trained parameters only: the Trainer finds the frozen ones missing.
         assert isinstance(self.model, FreezableBackbone)
@@ -114,7 +128,7 @@ class _Trainer(Trainer):
         assert not lost and not load_result.unexpected_keys, load_result
 
 
-class _CompletionMark(TrainerCallback):
+class CompletionMark(TrainerCallback):
     """A process can be killed while it writes a checkpoint: only marked ones are resumed from."""
 
     def on_save(
@@ -159,17 +173,21 @@ def build(
 
     trainer = _Trainer(
         model=network,
-        args=_arguments(cfg, checkpoints, "no" if val is None else "epoch"),
+        args=arguments(cfg, checkpoints, "no" if val is None else "epoch"),
         train_dataset=train,
         eval_dataset=val,
         compute_metrics=None if score is None else compute_metrics,
-        callbacks=[_CompletionMark()],
+        callbacks=[CompletionMark()],
     )
-    # Its own bar prints every log record; without a terminal a bar is only noise.
+    set_progress(trainer)
+    return trainer
+
+
+def set_progress(trainer: Trainer) -> None:
+    """Its own bar prints every log record; without a terminal a bar is only noise."""
     trainer.remove_callback(ProgressCallback)
     if sys.stderr.isatty():
         trainer.add_callback(_Progress())
-    return trainer
 
 
 def fit(
@@ -189,11 +207,14 @@ def fit(
     """
     trainer = build(network, train, val, cfg, checkpoints, score)
     trainer.add_callback(_EpochReport(report))
-    trainer.train(resume_from_checkpoint=_last_complete(checkpoints))
+    trainer.train(resume_from_checkpoint=last_complete(checkpoints))
     return history(trainer.state)
 
 
-def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
+def arguments(
+    cfg: Config, checkpoints: Path, every: str, logging: str = "epoch"
+) -> TrainingArguments:
+    """What a Trainer is told of a configuration; every: when it evaluates and saves."""
     compute.check(cfg)
     use_cpu = compute.device(cfg).type == "cpu"
     t = cfg.train
@@ -219,7 +240,7 @@ def _arguments(cfg: Config, checkpoints: Path, every: str) -> TrainingArguments:
         use_cpu=use_cpu,
         eval_strategy=every,
         save_strategy=every,
-        logging_strategy="epoch",
+        logging_strategy=logging,
         save_total_limit=1,
         load_best_model_at_end=False,
         logging_nan_inf_filter=False,
@@ -236,7 +257,8 @@ def _with_warmup(schedule: str) -> str:
     return "constant_with_warmup" if schedule == "constant" else schedule
 
 
-def _last_complete(checkpoints: Path) -> str | None:
+def last_complete(checkpoints: Path) -> str | None:
+    """The newest checkpoint that was written to its end, if any; others are removed."""
     found = {int(p.parent.name.split("-")[1]): p.parent for p in checkpoints.glob(f"*/{_COMPLETE}")}
     for folder in checkpoints.glob("checkpoint-*"):
         if folder not in found.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,11 @@ from torch.utils.data import Dataset
 from beitmed.backbones import compute
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
+from beitmed.data.ahead import ahead
 from beitmed.data.pixels import PixelDataset, target
-from beitmed.errors import UserError
 from beitmed.storage.rows import Rows
-from beitmed.trunk_cache.keys import boundary_of, form
+from beitmed.trunk_cache import forms
+from beitmed.trunk_cache.keys import boundary_of
 
 BLOCK = 32  # images in a pass, counted from the first; another number would round differently
 
@@ -43,6 +44,7 @@ class TrunkPass:
     """What the cache stores of some images: one pass of a block, read off at several layers.
 
     network: in eval mode, with its trunk, on the device that computes. boundaries: from below.
+    Best asked for one block after another: the next one's pixels are processed meanwhile.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class TrunkPass:
         boundaries: Sequence[int],
     ) -> None:
         self.cfg, self.network, self.images, self.boundaries = cfg, network, images, boundaries
+        self._pixels: Iterator[torch.Tensor] = iter(())
+        self._next = -1
 
     @torch.inference_mode()
     def __call__(self, start: int, stop: int) -> list[np.ndarray]:
@@ -62,20 +66,20 @@ class TrunkPass:
         """
         device = next(self.network.parameters()).device
         with compute.autocast(self.cfg, device):
-            pixels = self.images.batch(start, stop).to(device)
+            pixels = self._processed(start, stop).to(device)
             found = self.network.below(pixels, self.boundaries)
-        tensors = zip(found, self.boundaries, strict=True)
-        return [self._rounded(tensor, boundary) for tensor, boundary in tensors]
+        rows = [tensor.float().cpu().numpy() for tensor in found]
+        return [
+            forms.of(self.cfg, stop - start, boundary).pack(of_boundary)
+            for of_boundary, boundary in zip(rows, self.boundaries, strict=True)
+        ]
 
-    def _rounded(self, tensor: torch.Tensor, boundary: int) -> np.ndarray:
-        rows = tensor.float().cpu().numpy()
-        _, dtype = form(self.cfg, len(rows), boundary)
-        if not (np.abs(rows) <= np.finfo(dtype).max).all():
-            raise UserError(
-                f"cache.dtype: found {self.cfg.cache.dtype}, but the trunk gives numbers up to "
-                f"{np.abs(rows).max():.3g}; use cache.dtype=fp32, or features=live."
-            )
-        return rows.astype(dtype)
+    def _processed(self, start: int, stop: int) -> torch.Tensor:
+        if start != self._next:
+            starts = range(start, len(self.images), BLOCK)
+            self._pixels = ahead(self.images.batch(a, a + BLOCK) for a in starts)
+        self._next = stop
+        return next(self._pixels)
 
 
 class TrunkRows(Rows):
@@ -88,7 +92,8 @@ class TrunkRows(Rows):
 
     def __init__(self, cfg: Config, network: FreezableBackbone, images: PixelDataset) -> None:
         boundary = boundary_of(cfg)
-        self.shape, self.dtype = form(cfg, len(images), boundary)
+        self._form = forms.of(cfg, len(images), boundary)
+        self.shape, self.dtype = self._form.shape, self._form.dtype
         self._pass = TrunkPass(cfg, network, images, [boundary])
         self._start, self._held = 0, np.empty((0, *self.shape[1:]), self.dtype)
 
@@ -96,6 +101,6 @@ class TrunkRows(Rows):
         for i, part in enumerate(out.reshape(-1, *self.shape[1:]), start=row):
             start = i - i % BLOCK
             if not len(self._held) or start != self._start:
-                [self._held] = self._pass(start, min(start + BLOCK, len(self)))
-                self._start = start
+                [stored] = self._pass(start, min(start + BLOCK, len(self)))
+                self._start, self._held = start, self._form.unpack(stored)
             part[...] = self._held[i - start]

@@ -14,6 +14,7 @@ from beitmed import cross_validation
 from beitmed.errors import UserError
 from beitmed.report.content import (
     checklist,
+    checkpoints,
     comparison_tables,
     conclusions,
     examples,
@@ -23,8 +24,10 @@ from beitmed.report.content import (
     folds,
     label_efficiency,
     published,
+    robustness,
     run_tables,
     subgroup_tables,
+    test_time,
 )
 from beitmed.report.content.evidence import Evidence, Question
 from beitmed.report.content.variants import TestSet, group
@@ -83,11 +86,14 @@ def build(
             parts.append(tested)
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
+        parts += robustness.sections(test_set, folder)
         if options.images:
             parts += examples.sections(test_set, folder, options.data_root)
         if options.attention:
             parts.append(explanations.section(test_set, folder, options.data_root))
         parts.append(_single_runs(evidence, folder))
+    if (origin := checkpoints.section(runs)) is not None:
+        parts.append(origin)
     parts.append(checklist.section(found, external.claimed(outside)))
     return Document(
         title="Transfer learning on " + ", ".join(dict.fromkeys(t.name for t in test_sets)),
@@ -125,6 +131,7 @@ def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
             *comparison_tables.pairs(evidence),
             *([] if further is None else [further]),
             *subgroup_tables.tables(test_set),
+            *test_time.tables(test_set),
         ],
         figures=figures.comparisons(evidence, folder),
     )

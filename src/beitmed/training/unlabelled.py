@@ -1,0 +1,143 @@
+"""Training without labels, by the same Trainer: what is looked at meanwhile is the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset, Sampler
+from transformers import (
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from beitmed.config import Config
+from beitmed.training import trainer
+from beitmed.training.trainer import Row
+
+Look = Callable[[], dict[str, float]]
+
+
+class _Trainer(trainer.PartsTrainer):
+    """Steps in a given order; an evaluation is a look, whatever that is."""
+
+    order: Sampler[Any]
+    look: Look
+
+    def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
+        """Where the loss is a mean over images, and each counts the same: it is that of the whole.
+
+        The parts are those of `trainer.chunks`.
+        """
+        network: Any = self.model
+        n = size = len(inputs["images"])
+        if network.sums and inputs["images"].device.type == "cpu":
+            size = trainer.at_once_on_a_cpu(network.numbers)
+        return [
+            (len(part["images"]) / n, part)
+            for start in range(0, n, size)
+            for part in [_slice(inputs, start, start + size)]
+        ]
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return self.order
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        assert self.model is not None
+        self.model.eval()
+        found = self.look()
+        self.model.train()
+        metrics = {f"eval_{name}": value for name, value in found.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(
+            self.args, self.state, self.control, metrics
+        )
+        return metrics
+
+
+class _Looks(TrainerCallback):
+    """Log, look and save at every so many epochs, and at the end."""
+
+    def __init__(self, every: int) -> None:
+        self.every = every
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        assert state.epoch is not None
+        if round(state.epoch) % self.every == 0 or state.global_step >= state.max_steps:
+            control.should_log = control.should_evaluate = control.should_save = True
+        return control
+
+
+class _Report(TrainerCallback):
+    def __init__(self, report: Callable[[Row], None]) -> None:
+        self.report = report
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        self.report(history(state)[-1])
+
+
+def _slice(batch: Any, start: int, stop: int) -> Any:
+    return {
+        name: _slice(values, start, stop) if isinstance(values, dict) else values[start:stop]
+        for name, values in batch.items()
+    }
+
+
+def _as_they_are(batch: Any) -> Any:
+    return batch
+
+
+def build(
+    network: torch.nn.Module, batches: Dataset, order: Sampler[Any], cfg: Config, checkpoints: Path,
+    every: int, look: Look,
+) -> Any:  # fmt: skip
+    """A Trainer of this configuration.
+
+    batches: `__getitems__` of what `order` yields is a whole batch, the network's keywords. every:
+    epochs between two looks, each of which leaves a checkpoint.
+    """
+    found = _Trainer(
+        model=network,
+        args=trainer.arguments(cfg, checkpoints, "no", logging="no"),
+        train_dataset=batches,
+        data_collator=_as_they_are,
+        callbacks=[trainer.CompletionMark(), _Looks(every)],
+    )
+    found.order, found.look = order, look
+    trainer.set_progress(found)
+    return found
+
+
+def fit(
+    network: torch.nn.Module, batches: Dataset, order: Sampler[Any], cfg: Config, checkpoints: Path,
+    every: int, look: Look, report: Callable[[Row], None],
+) -> list[Row]:  # fmt: skip
+    """Train to the last epoch, going on from a checkpoint if there is one; see `build`.
+
+    report: called with each look's row of the history. Returns the history, a row a look. Raises
+    UserError at the first loss that is not finite.
+    """
+    run = build(network, batches, order, cfg, checkpoints, every, look)
+    run.add_callback(_Report(report))
+    run.train(resume_from_checkpoint=trainer.last_complete(checkpoints))
+    return history(run.state)
+
+
+def history(state: TrainerState) -> list[Row]:
+    """A row a look: epoch, step, learning_rate, train_loss (since the last), and what was seen."""
+    rows: dict[int, Row] = {}
+    for record in state.log_history:
+        row = rows.setdefault(int(record["step"]), {"step": int(record["step"])})
+        row["epoch"] = record["epoch"]
+        if "loss" in record:
+            row |= {"train_loss": record["loss"], "learning_rate": record["learning_rate"]}
+        row |= {k.removeprefix("eval_"): v for k, v in record.items() if k.startswith("eval_")}
+    return [row for row in rows.values() if "held_out_loss" in row]

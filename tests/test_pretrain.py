@@ -1,0 +1,336 @@
+"""`beitmed pretrain`: without labels and test images, resumed to the bit, taken by a training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import beitmed
+from PIL import Image
+from pretrain_runs import FAST, TINY, WORDS, resolve
+from test_image_files import dicom
+from transformers import BeitForMaskedImageModeling
+
+from beitmed.commands import jobs
+from beitmed.config import PretrainRun
+from beitmed.pretraining import batches, line, sources
+from beitmed.runs import reader
+from beitmed.training import unlabelled
+
+RESULT = ("model.safetensors", "config.json", "preprocessor_config.json")
+TRAIN = ("evaluate.n_resamples=100", "data.limit=8", "train.epochs=1", "unfreeze=1")
+
+
+def pretrain(folder: Path, *overrides: str, cwd: Path, **kwargs):
+    return beitmed(*FAST, f"data.root={folder}", *overrides, cwd=cwd, module="pretrain", **kwargs)
+
+
+def done(folder: Path, *overrides: str, cwd: Path, name: str = "a") -> Path:
+    """The finished run of these overrides."""
+    found = pretrain(folder, *overrides, f"name={name}", cwd=cwd)
+    assert found.returncode == 0, found.stdout + found.stderr
+    return cwd / "pretrained" / name
+
+
+def learnt(run: Path) -> bytes:
+    return b"".join((run / "huggingface" / name).read_bytes() for name in RESULT)
+
+
+@pytest.fixture(scope="module")
+def finished(medmnist_folder, tmp_path_factory) -> Path:
+    return done(medmnist_folder, cwd=tmp_path_factory.mktemp("finished"))
+
+
+def test_a_run_leaves_all_that_it_should_and_is_skipped_once_finished(finished, medmnist_folder):
+    names = {p.name for p in finished.iterdir()}
+    assert names >= {
+        "config.yaml", "data.json", "model.json", "history.csv", "environment.json", "run.log",
+        "pretraining.json", "huggingface", "reconstructions.png", "pretraining_curves-column.svg",
+    }  # fmt: skip
+    assert not any(n.startswith(".") or n == "checkpoints" for n in names)
+    rows = list(csv.DictReader((finished / "history.csv").open()))
+    assert [float(row["epoch"]) for row in rows] == [2, 4]
+    assert set(rows[0]) == {"epoch", "step", "learning_rate", "train_loss", "held_out_loss",
+                            "val_auc_breast"}  # fmt: skip
+    log = (finished / "run.log").read_text()
+    assert "learning from 16 images (train, no labels), looking at 16 others" in log
+    assert "RANDOM weights" in log and "reads labels of breast, to look at only" in log
+    assert "images/s" in log and " left" in log
+    before = {p: p.stat().st_mtime_ns for p in finished.rglob("*.*")}
+    again = pretrain(medmnist_folder, "name=a", cwd=finished.parents[1])
+    assert "finished before" in again.stdout
+    changed = {p.name for p, t in before.items() if p.stat().st_mtime_ns != t}
+    assert changed <= {"run.log"}
+
+
+def test_the_card_and_the_configuration_say_what_it_saw(finished):
+    card = (finished / "huggingface" / "README.md").read_text()
+    assert "started from RANDOM numbers" in card
+    assert "| breast | train | 16 | 16 | 1 | CC BY 4.0 |" in card
+    assert "its test images were not read" in card
+    about = json.loads((finished / "huggingface" / "config.json").read_text())["about"]
+    assert set(about) == {"licence", "source", "trained_on", "overlap"}
+    assert json.loads((finished / "pretraining.json").read_text())["about"] == about
+    sets = json.loads((finished / "data.json").read_text())["sets"]
+    assert set(sets[0]["digests"]) == {"train", "val"}
+
+
+def test_a_training_takes_what_was_learnt(finished, medmnist_folder, tmp_path):
+    found = beitmed(
+        "backbone=auto", f"backbone.weights={finished / 'huggingface'}", "dataset=breast",
+        f"data.root={medmnist_folder}", "data.allow_unofficial=true", *TRAIN, cwd=tmp_path,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+    [run] = (tmp_path / "outputs").glob("breast_28_full_beit_32x2_top1*")
+    cfg = reader.read_config(run)
+    assert cfg.backbone.about is not None and "breast" in cfg.backbone.about.trained_on
+    assert "RANDOM" not in " ".join(reader.read(run).metrics["caveats"])
+
+
+def test_going_on_from_what_was_learnt(finished, medmnist_folder, tmp_path):
+    """In sequence: first on one set, then on another."""
+    few = [o for o in FAST if not o.startswith("backbone.")]
+    found = beitmed(
+        *few, f"data.root={medmnist_folder}", "dataset=pneumonia", "backbone=auto",
+        f"backbone.weights={finished / 'huggingface'}", "name=b", cwd=tmp_path, module="pretrain",
+    )  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "checkpoint's own decoder goes on" in found.stdout
+    card = (tmp_path / "pretrained" / "b" / "huggingface" / "README.md").read_text()
+    assert "started from the checkpoint beit_32x2" in card
+
+
+def test_neither_labels_nor_test_images_are_learnt_from(finished, edit_npz, tmp_path):
+    rng = np.random.default_rng(9)
+    changed = edit_npz(
+        test_images=rng.integers(0, 256, (156, 28, 28), dtype=np.uint8),
+        test_labels=rng.integers(0, 2, (156, 1), dtype=np.uint8),
+    )
+    other = done(changed, cwd=tmp_path)
+    assert learnt(other) == learnt(finished)
+    with np.load(changed / "breastmnist.npz") as npz:
+        arrays = dict(npz)
+    arrays["train_labels"] = 1 - arrays["train_labels"]
+    (tmp_path / "labels").mkdir()
+    np.savez(tmp_path / "labels" / "breastmnist.npz", **arrays)
+    given = ("data.allow_unofficial=true", *TINY)
+    one, two = (
+        sources.load(resolve(*given, f"data.root={folder}"))[0]
+        for folder in (changed, tmp_path / "labels")
+    )
+    assert np.array_equal(one.images[:], two.images[:]) and len(one.images) == 546
+
+
+def test_a_hybrid_of_weight_0_is_pixels_to_the_bit(finished, medmnist_folder, tmp_path):
+    same = done(medmnist_folder, "objective=hybrid", "objective.weight=0", cwd=tmp_path)
+    weights = [(run / "huggingface" / "model.safetensors").read_bytes() for run in (same, finished)]
+    assert weights[0] == weights[1]
+    other = done(medmnist_folder, "objective=hybrid", cwd=tmp_path, name="b")
+    assert learnt(other) != learnt(finished)
+    header = (other / "history.csv").read_text().partition("\n")[0]
+    assert "held_out_contrast" in header and "held_out_regression" in header
+
+
+def test_visual_words_end_in_beits_own_format(medmnist_folder, tmp_path):
+    run = done(medmnist_folder, *WORDS, "pretrain.probe=linear", cwd=tmp_path)
+    model, report = BeitForMaskedImageModeling.from_pretrained(
+        run / "huggingface", output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert model.config.vocab_size == 16
+    row = next(csv.DictReader((run / "history.csv").open()))
+    assert 0 <= float(row["held_out_code_accuracy"]) <= 1
+    assert json.loads((run / "pretraining.json").read_text())["caveats"][-1] == "RANDOM tokenizer"
+    assert "RANDOM weights" in (run / "huggingface" / "README.md").read_text()
+
+
+def test_words_of_changed_images_are_found_at_every_step(medmnist_folder, tmp_path):
+    run = done(medmnist_folder, *WORDS, "pretrain.crop=0.5", "train.max_steps=2", "precision=bf16",
+               cwd=tmp_path)  # fmt: skip
+    assert "found once" not in (run / "run.log").read_text()
+    assert next(csv.DictReader((run / "history.csv").open()))["step"] == "2"
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bytes(
+    finished, medmnist_folder, tmp_path, monkeypatch
+):
+    real = unlabelled.history
+
+    def killed(state):
+        rows = real(state)
+        if rows[-1]["epoch"] == 4:  # before the second checkpoint is written
+            raise Killed
+        return rows
+
+    cfg = resolve(
+        *FAST, f"data.root={medmnist_folder}", "name=a", f"output_dir={tmp_path / 'pretrained'}"
+    )
+    monkeypatch.setattr(unlabelled, "history", killed)
+    with pytest.raises(Killed):
+        line.run(cfg)
+    monkeypatch.undo()
+    run = tmp_path / "pretrained" / "a"
+    assert (run / "checkpoints").is_dir() and not (run / "pretraining.json").exists()
+    assert line.run(cfg) == run
+    assert learnt(run) == learnt(finished)
+    assert (run / "history.csv").read_bytes() == (finished / "history.csv").read_bytes()
+    assert not (run / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_process_goes_on_to_the_same_bytes(medmnist_folder, tmp_path):
+    given = (*FAST, f"data.root={medmnist_folder}", "train.epochs=40", "name=a")
+    whole = beitmed(*given, cwd=tmp_path, module="pretrain", process=True)
+    assert whole.returncode == 0, whole.stderr
+    (tmp_path / "killed").mkdir()
+    command = [sys.executable, "-m", "beitmed", "pretrain", *given]
+    process = subprocess.Popen(command, cwd=tmp_path / "killed", stdout=subprocess.DEVNULL)
+    folder = tmp_path / "killed" / "pretrained" / "a"
+    deadline = time.monotonic() + 120
+    while not list(folder.glob("checkpoints/*/complete")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and not (folder / "pretraining.json").exists()
+    again = beitmed(*given, cwd=tmp_path / "killed", module="pretrain", process=True)
+    assert again.returncode == 0, again.stderr
+    assert learnt(folder) == learnt(tmp_path / "pretrained" / "a")
+
+
+def test_several_sets_each_as_often_as_its_weight_says(medmnist_folder):
+    cfg = resolve(
+        *FAST, f"data.root={medmnist_folder}", "pretrain.datasets=[breast,pneumonia]",
+        "pretrain.weights=[2.5,0.25]",
+    )  # fmt: skip
+    found = sources.load(cfg)
+    order = batches.Order(found, cfg.seed)
+    epochs = []
+    for epoch in (0, 1, 0):
+        order.set_epoch(epoch)
+        epochs.append(list(order))
+    assert epochs[0] == epochs[2] != epochs[1]
+    images = np.array([image for _, _, image in epochs[0]])
+    of_set = [images[images < 16], images[images >= 16]]
+    assert [len(x) for x in of_set] == [40, 4]
+    counts = np.bincount(of_set[0], minlength=16)
+    assert set(counts) == {2, 3}
+    assert len(order) == 44 and [p for _, p, _ in epochs[0]] == list(range(44))
+
+
+def test_val_is_learnt_from_only_by_choice(medmnist_folder):
+    given = (*FAST, f"data.root={medmnist_folder}")
+    [plain] = sources.load(resolve(*given))
+    [with_val] = sources.load(resolve(*given, "pretrain.val=true", "pretrain.held_out=0.25"))
+    assert (len(plain.images), len(plain.held)) == (16, 16)
+    assert (len(with_val.images), len(with_val.held)) == (24, 8)
+    pixels = {image.tobytes() for image in with_val.images}
+    assert not pixels & {image.tobytes() for image in with_val.held}
+    assert any(image.tobytes() in pixels for image in plain.held)
+
+
+def test_ones_own_images_without_labels(medmnist_folder, tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        pixels = rng.integers(0, 256, (40, 30 + i), np.uint8)
+        (tmp_path / "in" / f"{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{i % 2}" / f"{i}.png")
+    dicom(tmp_path / "in" / "x.dcm", rng.integers(0, 4096, (64, 64), np.uint16), BitsStored=12)
+    given = ("pretrain.images=in", "pretrain.held_out=0.25")
+    run = done(medmnist_folder, *given, cwd=tmp_path)
+    [facts] = json.loads((run / "data.json").read_text())["sets"]
+    assert (facts["set"], facts["images"], facts["held_out"]) == ("in", 10, 3)
+    assert "val_auc" not in (run / "history.csv").read_text()
+    shutil.move(tmp_path / "in", tmp_path / "elsewhere")
+    again = pretrain(medmnist_folder, "pretrain.images=elsewhere", given[1], "name=a", cwd=tmp_path)
+    assert "finished before" in again.stdout, again.stdout + again.stderr  # the same images
+    (tmp_path / "elsewhere" / "0" / "bad.png").write_bytes(b"no image")
+    bad = pretrain(medmnist_folder, "pretrain.images=elsewhere", "name=b", cwd=tmp_path)
+    assert bad.returncode == 2 and "bad.png" in bad.stderr and "cannot be used" in bad.stderr
+    assert not (tmp_path / "pretrained" / "b").exists()
+
+
+BAD = {
+    "objective.mask_ratio=0": ["objective.mask_ratio: found 0", "greater than 0"],
+    "objective.mask_ratio=1.0": ["objective.mask_ratio: found 1.0", "less than 1"],
+    "pretrain.crop=0.0": ["pretrain.crop", "greater than 0"],
+    "pretrain.dataset=breast": ["pretrain.dataset: no such key", "pretrain.datasets"],
+    "unfreeze=1": ["unfreeze=1: found with beitmed pretrain", "does not read it"],
+    "pretrain.images=nothing": ["nothing: no such file or folder"],
+    "pretrain.images=empty": ["empty: no image there"],
+    "pretrain.datasets=[mars]": ["pretrain.datasets: found 'mars'", "allowed: blood, breast"],
+    "pretrain.weights=[1,2]": ["pretrain.weights: found 2 for 1 sets (breast)"],
+    "pretrain.probe=svm": ["pretrain.probe: found 'svm'", "'knn', 'linear' or 'none'"],
+    "experiment=paper": ["experiment=paper: is of beitmed train"],
+    "objective=tokens": [
+        "objective.tokenizer: facebook/flava-image-codebook is not on this machine",
+        "objective.tokenizer=random",
+    ],
+    "objective=words": ["objective", "pixels", "tokens", "hybrid"],
+}
+
+
+@pytest.mark.parametrize("override", BAD)
+def test_bad_input_is_one_message_before_anything_is_learnt(override, medmnist_folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    found = pretrain(medmnist_folder, override, cwd=tmp_path)
+    assert found.returncode == 2, found.stdout + found.stderr
+    assert found.stderr.startswith("beitmed: ") and "Traceback" not in found.stderr
+    for part in BAD[override]:
+        assert part in found.stderr
+    assert not list((tmp_path / "pretrained").glob("[!.]*"))
+
+
+def test_a_dataset_that_is_not_read_is_refused(medmnist_folder, tmp_path):
+    given = ("dataset=breast", "pretrain.datasets=[pneumonia]")
+    found = pretrain(medmnist_folder, *given, cwd=tmp_path)
+    assert found.returncode == 2 and "dataset=breast: found with" in found.stderr
+
+
+def test_another_configuration_or_other_images_are_refused_in_a_runs_folder(
+    finished, edit_npz, medmnist_folder
+):
+    cwd = finished.parents[1]
+    other = pretrain(medmnist_folder, "name=a", "objective.mask_ratio=0.5", cwd=cwd)
+    assert other.returncode == 2 and "objective.mask_ratio was 0.6, now 0.5" in other.stderr
+    assert "train.learning_rate" not in other.stderr
+
+
+def test_a_sweep_runs_every_combination_and_tells_what_failed(medmnist_folder, tmp_path):
+    given = ("-m", "dataset=breast,retina", "data.download=false", "train.epochs=1")
+    found = pretrain(medmnist_folder, *given, "pretrain.every=1", cwd=tmp_path)
+    assert found.returncode == 1, found.stdout + found.stderr
+    [run] = (tmp_path / "pretrained").glob("*_seed42_*")
+    assert run.name.startswith("breast_28_pixels_beit_tiny_seed42_")
+    assert "1 of the sweep's runs failed" in found.stdout and "retinamnist" in found.stdout
+
+
+def test_keys_are_printed_and_a_report_passes_pretrainings_by(finished, medmnist_folder, tmp_path):
+    shown = beitmed("--keys", *TINY, cwd=tmp_path, module="pretrain")
+    values = yaml.safe_load(shown.stdout)
+    assert values["pretrain"]["every"] == 10 and values["objective"]["name"] == "pixels"
+    assert PretrainRun.model_validate(values)
+    assert reader.find([finished.parent]) == (
+        [], [f"{finished.parent}: no run in it (a run's folder has a config.yaml)."]
+    )  # fmt: skip
+
+
+def test_every_command_of_the_docs_composes():
+    from test_docs import COMMANDS, words_of
+
+    shown = [words_of(c)[1] for c in COMMANDS if words_of(c)[0] == "pretrain"]
+    assert len(shown) >= 5
+    for arguments in shown:
+        planned = jobs.of(arguments, primary="pretrain", kind=PretrainRun)
+        assert len(planned.configurations) == len(planned.found)

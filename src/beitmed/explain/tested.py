@@ -28,6 +28,8 @@ class Tested:
     what decides is known to be; maps float64 [n, rows, columns] by method.
     """
 
+    __test__ = False  # not a test, whatever pytest thinks of the name
+
     network: Network
     images: np.ndarray
     pixels: torch.Tensor

@@ -32,6 +32,11 @@ Exit codes: 0 done; 1 a run of a sweep failed, or a bug; 2 bad input; 130 interr
 def _pretrain(arguments: Sequence[str]) -> int:
     keys = [a for a in arguments if a != "--keys"]
     planned = jobs.of(keys, primary="pretrain", kind=PretrainRun)
+    if planned.launcher.parallel:
+        raise UserError(
+            f"launcher={planned.launcher.name}: pre-trainings are done here, one after the other; "
+            "leave the launcher out."
+        )
     members = planned.configurations
     _check_read(members, planned.overrides)
     if len(keys) < len(arguments):

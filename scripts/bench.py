@@ -5,6 +5,7 @@
     python scripts/bench.py --pretrain      pre-training beside transformers' own loop
     python scripts/bench.py --predict       beitmed predict beside the bare forward pass
     python scripts/bench.py --labels        label efficiency, beside a script for each part
+    python scripts/bench.py --together      runs beside one another, and beside a busy program
     python scripts/bench.py --smoke         shows that all of it runs, on a tiny geometry
 
 The peer is `bench_peer.py`. All parts are measured in turn, round by round, so that a machine that
@@ -31,6 +32,7 @@ from bench_predict import BASE, rate
 from bench_pretrain import pretraining
 from bench_runs import depths, exactness, many, memory, variants, whole_runs
 from bench_table import LARGE, TINY, Table
+from bench_together import together
 
 
 def main() -> None:
@@ -41,9 +43,10 @@ def main() -> None:
     parser.add_argument("--pretrain", action="store_true", help="pre-training, and nothing else")
     parser.add_argument("--predict", action="store_true", help="the rate of beitmed predict")
     parser.add_argument("--labels", action="store_true", help="label efficiency")
+    parser.add_argument("--together", action="store_true", help="runs beside one another, on CPUs")
     parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
     parser.add_argument("--only", choices=["parts", "runs", "memory", "exactness"])
-    parser.add_argument("--data", type=Path, help="folder with breastmnist.npz, for exactness")
+    parser.add_argument("--data", type=Path, help="folder of real images, for exactness, together")
     parser.add_argument("--many", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.many:
@@ -66,6 +69,8 @@ def main() -> None:
         elif options.labels:
             few = ("data.limit=8", "train.epochs=1") if smoke else ()
             labels(table, Path(scratch), rounds, few, smoke)
+        elif options.together:
+            together(table, Path(scratch), rounds, options.data, few)
         else:
             if options.only in (None, "parts"):
                 totals(table, measure_parts(table, rounds, geometry))

@@ -13,7 +13,7 @@ SOURCE = Path(beitmed.__file__).parent
 # folder modules import one another, but never in a circle.
 LAYERS = [
     {"errors"},
-    {"extension", "statistics"},
+    {"extension", "statistics", "console", "threads"},
     {"tasks"},
     {"config"},
     {"storage"},
@@ -24,19 +24,22 @@ LAYERS = [
     {"runs"},
     {"trunk_cache", "training", "evaluation", "cross_validation"},
     {"methods"},
-    {"trained"},
+    {"test_time", "trained"},
     {"explain", "external", "predict"},
     {"report"},
-    {"export"},
+    {"export", "robustness"},
     {"pipeline", "pretraining"},
+    {"sweeps"},
     {"commands"},
     {"forms"},
 ]
 PYTHON_M = {"__main__", "train", "prepare", "features"}
 # What only the named modules may import.
 CONFINED = {
-    "hydra": {"commands.train", "commands.jobs", "commands.cli"},
-    "omegaconf": {"commands.train", "config.compose", "commands.cli"},
+    "hydra": {"commands.train", "commands.jobs", "commands.cli", "commands.launchers",
+              "sweeps.work"},
+    "omegaconf": {"commands.train", "config.compose", "commands.cli", "commands.jobs",
+                  "sweeps.work"},
     "medmnist": {"data.medmnist_files"},
     "jinja2": {"report.render.page"},
     "huggingface_hub": {"backbones.hub", "export.card"},

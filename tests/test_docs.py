@@ -30,6 +30,7 @@ from beitmed.commands import (
     power,
     predict,
     report,
+    robustness,
     validate,
 )
 from beitmed.commands.arguments import SWITCH, Key
@@ -66,6 +67,7 @@ config.register_resolvers()
 KEYS = {
     "evaluate": {},
     "report": report.KEYS,
+    "robustness": robustness.KEYS,
     "audit": {"strict": Key("", None, SWITCH)},
     "explain": explain.KEYS,
     "predict": predict.KEYS,
@@ -140,6 +142,7 @@ RUNS = {
     "'evaluate.metrics={youden: my_extension.youden}'": {
         "breast_28_equal_beit_large_top5_seed42"
     },
+    "beitmed train dataset=breast evaluate.tta=flip": {"breast_28_full_beit_large_top5_seed42"},
     "beitmed train --config-dir my/conf dataset=breast method=brightness": {
         "breast_28_full_brightness_seed42"
     },
@@ -169,6 +172,13 @@ RUNS = {
         for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
         for seed in range(1, 6)
     },
+    "beitmed train -m launcher=joblib dataset=breast,pneumonia seed=1,2,3": product(
+        TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]
+    ),
+    "beitmed train -m launcher=slurm hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1 "
+    "dataset=breast,pneumonia seed=1,2,3": product(
+        TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]
+    ),
     "beitmed train -m method=resnet18 precision=bf16 seed=1 dataset=breast,pneumonia": product(
         "{dataset}_28_full_resnet18_seed1", dataset=["breast", "pneumonia"]
     ),
@@ -467,6 +477,7 @@ def test_settings_that_are_mentioned_exist():
         planned = jobs.of(given, primary="pretrain", kind=config.PretrainRun)
         known += [cfg.model_dump() for cfg in planned.configurations]
     mentioned = set(re.findall(r"`([A-Za-z_.]+)=[^` ]*`", EVERYTHING))
+    mentioned = {k.removeprefix("run.") for k in mentioned}  # the run's own, of `beitmed validate`
     mentioned |= set(
         re.findall(
             r"`((?:cache|data|train|evaluate|lora|pretrain|objective)\.(?!json|py)[a-z_]+)`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -271,3 +272,49 @@ def test_listed_and_removed(tmp_path):
     store.remove(entry.path)
     assert store.entries() == []
     assert store.find(KEY) is None
+
+
+@pytest.fixture
+def as_nobody(tmp_path):
+    """What a folder that belongs to another account looks like; root may write everywhere."""
+    if os.geteuid() == 0:
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder.owner() == "root" and folder != Path("/"):
+                folder.chmod(folder.stat().st_mode | 0o055)
+
+    @contextlib.contextmanager
+    def lowered():
+        if os.geteuid() == 0:
+            os.seteuid(65534)
+            try:
+                yield
+            finally:
+                os.seteuid(0)
+        else:
+            for folder in (tmp_path / "s", *(tmp_path / "s").glob("*")):
+                folder.chmod(0o555)
+            try:
+                yield
+            finally:
+                for folder in (tmp_path / "s", *(tmp_path / "s").glob("*")):
+                    folder.chmod(0o755)
+
+    return lowered
+
+
+def test_a_cache_that_can_only_be_read_is_read(tmp_path, as_nobody):
+    fill(tmp_path / "s")
+    with as_nobody():
+        entry = Store(tmp_path / "s").find(KEY)
+        assert entry is not None and np.array_equal(entry.open()[:], ROWS)
+
+
+def test_a_damaged_entry_of_a_cache_that_can_only_be_read_is_named(tmp_path, as_nobody):
+    fill(tmp_path / "s")
+    rows = tmp_path / "s" / KEY / "rows.bin"
+    raw = bytearray(rows.read_bytes())
+    raw[5] ^= 1
+    rows.write_bytes(raw)
+    with as_nobody(), pytest.raises(UserError, match="this cache can only be read"):
+        Store(tmp_path / "s").find(KEY)
+    assert rows.exists()

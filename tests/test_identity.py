@@ -22,7 +22,7 @@ def test_what_is_no_prediction_is_said_field_by_field():
     assert of(Decides.EVALUATION) == {
         "dataset.columns.subgroups", "dataset.positive_class", "dataset.positive_label",
         "evaluate.n_resamples", "evaluate.metrics", "evaluate.operating_point",
-        "evaluate.prevalence",
+        "evaluate.prevalence", "evaluate.tta",
     }  # fmt: skip
     places = {"output_dir", "name", "export", "device", "cache.root", "cache.limit_gb",
               "cache.depths", "data.root", "data.download", "data.mirror", "data.allow_unofficial",

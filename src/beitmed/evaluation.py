@@ -16,11 +16,13 @@ from beitmed.runs import (
     reader,
     run_figures,
     subgroups,
+    view_predictions,
 )
 from beitmed.runs.folder import Run
 from beitmed.runs.predictions import Predictions
 from beitmed.statistics.estimates import Estimate
 from beitmed.tasks import subgroups as by_value
+from beitmed.tasks import views as of_views
 from beitmed.tasks.own_metrics import OwnMetric
 
 log = logging.getLogger(__name__)
@@ -98,6 +100,7 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
             # By actual, then predicted class; of several labels for each: absent, present.
             "confusion": task.confusion(labels["test"], logits["test"]).tolist(),
             "published": beside,
+            "test_time": _test_time(cfg, folder, splits["test"]),
             "subgroups": _subgroups(cfg, folder, splits["test"], class_names),
         }
     )
@@ -106,6 +109,19 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
     for line in last_lines.lines(cfg, class_names, splits["test"], estimates, said, beside):
         log.info("%s", line)
     return estimates
+
+
+def _test_time(cfg: Config, folder: Run, test: Predictions) -> dict[str, Any] | None:
+    if cfg.evaluate.tta is None:
+        return None
+    averaged = view_predictions.read(folder.path, cfg.evaluate.tta)
+    found = of_views.compared(
+        tasks.of(cfg.dataset.task), test.labels, test.logits, averaged, cfg.dataset.positive_label,
+        test.groups,
+    )  # fmt: skip
+    for line in of_views.lines(cfg.evaluate.tta, found):
+        log.info("%s", line)
+    return {"views": cfg.evaluate.tta, "measures": found}
 
 
 def _subgroups(

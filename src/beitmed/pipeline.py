@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from beitmed import config, data, evaluation, methods, model, tasks
+from beitmed import config, data, evaluation, methods, model, tasks, test_time
 from beitmed.backbones import compute, weights
 from beitmed.config import Config
 from beitmed.data import Data, label_subset, sampling
@@ -58,6 +58,9 @@ def run(cfg: Config) -> Path:
                 record.begin(cfg, claimed, loaded, indices, labelled)
             with claimed.phase("training"):
                 _train(cfg, claimed, loaded, indices, method)
+        if cfg.evaluate.tta is not None:
+            with claimed.phase("test-time views"):
+                test_time.predict(cfg, claimed)
         with claimed.phase("evaluation"):
             evaluation.evaluate(claimed, cfg)
         if cfg.export:
@@ -66,6 +69,12 @@ def run(cfg: Config) -> Path:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return claimed.path
+
+
+def fill(cfg: Config) -> None:
+    """Fill what a run reads of the cache, and do nothing else of it. Raises UserError as `run`."""
+    cfg = complete(cfg)
+    methods.fill(cfg, data.load(cfg))
 
 
 def complete(cfg: Config) -> Config:

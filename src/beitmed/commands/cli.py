@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from beitmed import config
+from beitmed import config, console, threads
 from beitmed.errors import UserError
 
 
@@ -38,8 +37,9 @@ def guarded(command: Callable[[], int], kind: type[config.Config] = config.Confi
     Bugs keep their traceback.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises to here instead of exiting with 1
+    threads.share()
     config.register_resolvers()
-    _console()
+    console.install()
     try:
         return command()
     except UserError as e:
@@ -52,21 +52,6 @@ def guarded(command: Callable[[], int], kind: type[config.Config] = config.Confi
     return 2
 
 
-def _console() -> None:
-    logger = logging.getLogger("beitmed")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    if not any(isinstance(handler, _Console) for handler in logger.handlers):
-        logger.addHandler(_Console())
-
-
-class _Console(logging.Handler):
-    """Messages as they are, on whatever standard output is at the time."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), flush=True)
-
-
 def _explain(error: BaseException, kind: type[config.Config]) -> str:
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__) is not None:
@@ -74,6 +59,8 @@ def _explain(error: BaseException, kind: type[config.Config]) -> str:
     for e in chain:
         if isinstance(e, ConfigAttributeError | ConfigKeyError) and e.full_key:
             parent, _, key = str(e.full_key).rpartition(".")
+            if parent.startswith("hydra."):
+                return f"{e.full_key}: no such key. conf/launcher/ has those of the launchers."
             return config.unknown_key(parent, key, kind)
         if isinstance(e, YAMLError):
             return f"a YAML file cannot be read: {e}"

@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "ask a finished run, or several, about new images",
     "explain": "show what a prediction rests on, and test that",
     "validate": "test a finished run on other data",
+    "robustness": "how runs hold on worse images",
     "export": "write a run's network for other programs",
     "prepare": "fetch and verify data and weights beforehand",
     "cache": "list and prune the cache",

@@ -20,6 +20,9 @@ class EvaluateConfig(Strict):
     rate that the threshold shall reach on the validation set, such as "sensitivity:0.95". Both are
     of binary tasks; null: neither is stated.
 
+    tta: the views of each test image over which a second set of predictions is averaged, to be
+    compared with the plain ones, which stay the run's.
+
     A metric is a `module.function`; its contract is that of `evaluation.own_metrics`.
     """
 
@@ -28,6 +31,7 @@ class EvaluateConfig(Strict):
     operating_point: Annotated[
         str | None, BeforeValidator(lambda x: x if x is None else str(x)), Decides.EVALUATION
     ] = None
+    tta: Annotated[Literal["flip", "crops"] | None, Decides.EVALUATION] = None
     # Hydra fills a null with a mapping from the command line, but no empty mapping.
     metrics: Annotated[
         dict[str, str], BeforeValidator(lambda found: found or {}), Decides.EVALUATION

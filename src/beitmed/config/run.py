@@ -86,7 +86,7 @@ class CacheConfig(Strict):
     """
 
     root: Annotated[str, Field(min_length=1), Decides.NOTHING]
-    dtype: Literal["fp16", "fp32"]
+    dtype: Literal["fp16", "fp32", "int8", "fp8"]
     limit_gb: Annotated[Positive, Decides.NOTHING]
     depths: Annotated[list[NonNegative], Decides.NOTHING] = Field(default_factory=list)
 
@@ -207,6 +207,12 @@ class Config(Strict):
             raise ValueError(
                 f"shots: found {self.shots} with label_fraction={self.label_fraction:g}; each says "
                 "which part of the train split is labelled, so give one of them only"
+            )
+        if self.evaluate.tta == "flip" and not self.dataset.flip:
+            raise ValueError(
+                f"evaluate.tta: found flip, but a mirror image is none of {self.dataset.name} "
+                "(dataset.flip=false); allowed: crops, null, or dataset.flip=true where you know "
+                "that left and right mean the same"
             )
         wrong = balancing.contradiction(
             self.balanced, self.majority_ratio, self.dataset.task, self.balancing

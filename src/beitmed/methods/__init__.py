@@ -10,6 +10,11 @@ Each method is a module with two functions, and stands once in `beitmed.config.m
     load(cfg, folder, class_names) -> beitmed.model.Model
         folder: the path of the finished run. The model of the run, which gives for the images of
         val and test the logits that `fit` gave, to the bit. Nothing is unpickled.
+
+and, where it reads what several runs share of the cache, a third:
+
+    fill(cfg, data) -> None
+        Puts there what `fit` would.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from typing import Any
 from beitmed import extension
 from beitmed.config import Config
 from beitmed.config.method import OtherMethod
+from beitmed.data import Data
 from beitmed.model import Model
 
 
@@ -32,6 +38,12 @@ def module_of(cfg: Config) -> Any:
     if isinstance(cfg.method, OtherMethod):
         return extension.load_module("method.module", cfg.method.module, ("fit", "load"))
     return importlib.import_module(cfg.method.module)
+
+
+def fill(cfg: Config, data: Data) -> None:
+    """Put into the cache what the method would put there, if it uses it. Raises as its `fit`."""
+    if (filling := getattr(module_of(cfg), "fill", None)) is not None:
+        filling(cfg, data)
 
 
 def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> Model:

@@ -66,6 +66,11 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     return Fit(logits, history, parameters=total, trained_parameters=trained_count)
 
 
+def fill(cfg: Config, data: Data) -> None:
+    """Put the frozen layers' output into the cache."""
+    features.prepare(cfg, data)
+
+
 @dataclass(frozen=True)
 class BackboneModel:
     """A run's network, in eval mode, and the image processor before it."""
@@ -83,6 +88,26 @@ class BackboneModel:
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
         return prediction.logits(self.cfg, self.network, self._dataset(images))
 
+    @property
+    def trunk(self) -> str | None:
+        """What the output of its frozen layers depends on besides the images: models of one such
+        can share it. None where the run was trained on a live trunk.
+        """
+        if not features.cached(self.cfg):
+            return None
+        cfg, processor = self.cfg, self.processor.to_json_string()
+        settings = cfg.unfreeze, cfg.cache.dtype, cfg.precision, cfg.features
+        return f"{self.network.trunk_fingerprint()} {settings} {processor}"
+
+    def rows(self, images: np.ndarray | Rows) -> TrunkRows:
+        """What the frozen layers give for images, computed as it is read."""
+        return TrunkRows(self.cfg, self.network, self._pixels(images))
+
+    def logits_of(self, rows: Rows) -> np.ndarray:
+        """Logits from what `rows` gives, of this model or another of the same `trunk`."""
+        labels = np.zeros(len(rows), np.int64)
+        return prediction.logits(self.cfg, self.network, FeatureDataset(rows, labels))
+
     def with_features(self, images: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
         return prediction.with_features(self.cfg, self.network, self._dataset(images))
 
@@ -97,11 +122,14 @@ class BackboneModel:
         return torch.cat(parts).float().numpy()
 
     def _dataset(self, images: np.ndarray | Rows) -> Dataset:
-        pixels = PixelDataset(images, np.zeros(len(images), np.int64), self.processor)
         if not features.cached(self.cfg):
-            return pixels
+            return self._pixels(images)
         # Rounded as the features that it was trained on, and so the run's own to the bit.
-        return FeatureDataset(TrunkRows(self.cfg, self.network, pixels), pixels.labels)
+        rows = self.rows(images)
+        return FeatureDataset(rows, np.zeros(len(rows), np.int64))
+
+    def _pixels(self, images: np.ndarray | Rows) -> PixelDataset:
+        return PixelDataset(images, np.zeros(len(images), np.int64), self.processor)
 
 
 def load(cfg: Config, folder: Path, class_names: tuple[str, ...]) -> BackboneModel:

@@ -77,6 +77,12 @@ def _without_training(cfg: Config) -> Config:
     return cfg.model_copy(update={"unfreeze": 0, "trunk_mode": "eval", "adapter": "none"})
 
 
+def fill(cfg: Config, data: Data) -> None:
+    """Put the pooled features into the cache, for a method that reads them."""
+    if cfg.reads_backbone:
+        features.prepare(_without_training(cfg), data)
+
+
 def of_splits(cfg: Config, data: Data, indices: np.ndarray) -> Pooled:
     """From the cache that unfreeze=0 uses, or, with features=live, computed here and not kept."""
     cached = features.prepare(_without_training(cfg), data)

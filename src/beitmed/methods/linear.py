@@ -82,6 +82,9 @@ class LinearOnFeatures(LinearModel):
         return self.read.features_of(data, split, rows)
 
 
+fill = feature_rows.fill
+
+
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """L2-penalised, by L-BFGS; multinomial for more than two classes, also where they are ordered.
 

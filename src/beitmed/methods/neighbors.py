@@ -70,6 +70,9 @@ class NeighborsModel:
         return self.read.features_of(data, split, rows)
 
 
+fill = feature_rows.fill
+
+
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """Cosine distance of features standardised by the training images; every neighbour counts 1.
 

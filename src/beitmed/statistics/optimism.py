@@ -61,7 +61,7 @@ def corrected(
     The spread of these differences, fit and measure together, is that of what was found about what
     this rule reaches on new cases: of a share Wilson's interval at the number of cases that would
     have it, of other measures a t interval. Simulated (`chosen_rules` of
-    scripts/simulate.py), thresholds that were chosen on 156 or 624 cases are covered in 92 to 97 %.
+    scripts/simulate.py), thresholds that were chosen on 156 or 624 cases are covered in 91 to 98 %.
     Resamples without a rule are left out; one that a quarter of them lacks has no corrected value.
     """
     everything = np.arange(n)

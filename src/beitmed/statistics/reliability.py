@@ -84,10 +84,10 @@ def calibration_error(
     """
     n = probability.size
     code = codes(groups, n)
-    bins = int(min(BINS, n // 10, (int(code.max()) + 1) // 4))
+    bins = count_of_bins(n, int(code.max()) + 1)
     if bins < 2:
         return f"{n} cases are too few for bins of ten"
-    parts = _bins(probability, bins)
+    parts = bins_of(probability, bins)
     gap, noise, weight = np.zeros((3, len(parts)))
     for i, members in enumerate(parts):
         difference = outcome[members] - probability[members]
@@ -101,6 +101,11 @@ def calibration_error(
     square = float(weight @ (gap**2 - noise))
     low, high = _limits(square, weight, gap, noise)
     return CalibrationError(*(float(np.sqrt(max(x, 0.0))) for x in (square, low, high)))
+
+
+def count_of_bins(n: int, clusters: int) -> int:
+    """How many bins n cases of that many clusters are put into for a calibration error."""
+    return min(BINS, n // 10, clusters // 4)
 
 
 def _limits(square: float, weight: Floats, gap: Floats, noise: Floats) -> tuple[float, float]:
@@ -166,7 +171,7 @@ def reliability_bins(
 ) -> list[Bin]:
     """Return bins of equally many cases by rising probability, for a reliability diagram."""
     result = []
-    for members in _bins(probability, bins):
+    for members in bins_of(probability, bins):
         own = None if groups is None else groups[members]
         low, high, _ = proportion_limits(outcome[members], own)
         result.append(
@@ -176,7 +181,7 @@ def reliability_bins(
     return result
 
 
-def _bins(probability: Floats, count: int) -> list[Ints]:
+def bins_of(probability: Floats, count: int) -> list[Ints]:
     """The cases of bins of nearly equal size, in rising order; equal ones are never parted."""
     which = ((rankdata(probability) - 0.5) / probability.size * count).astype(np.int64)
     return [np.flatnonzero(which == b) for b in np.unique(which)]

@@ -74,6 +74,17 @@ class Rows:
         return np.asarray(self[:], dtype)
 
 
+class HeldRows(Rows):
+    """The same access to an array that is in memory."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.shape, self.dtype, self._array = array.shape, array.dtype, array
+
+    def read(self, row: int, out: np.ndarray) -> None:
+        part = out.reshape(-1, *self.shape[1:])
+        part[...] = self._array[row : row + len(part)]
+
+
 class Selected(Rows):
     """Some rows of others, in an order of their own: int64 [k] into them."""
 

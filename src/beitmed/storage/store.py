@@ -87,15 +87,30 @@ class Store:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
 
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written here: on a medium of that kind, or another's folder."""
+        by_effect = os.access in os.supports_effective_ids
+        return self.root.is_dir() and not os.access(self.root, os.W_OK, effective_ids=by_effect)
+
     def find(self, key: str) -> Entry | None:
-        """The entry of this key if it is there; a damaged one is removed, which is said."""
+        """The entry of this key if it is there; a damaged one is removed, which is said.
+
+        Raises UserError for a damaged one that cannot be removed.
+        """
         path = self.root / key
         if not path.is_dir():
             return None
         problem = _problem(path)
         if problem is None:
-            (path / _USED).write_text(str(int(time.time())))
+            if not self.read_only:
+                (path / _USED).write_text(str(int(time.time())))
             return Entry(path, json.loads((path / _MANIFEST).read_text()))
+        if self.read_only:
+            raise UserError(
+                f"{path}: {problem}, and this cache can only be read. Restore the entry, or give "
+                "another cache.root."
+            )
         log.warning("%s: %s; it is removed and computed again.", path, problem)
         shutil.rmtree(path)
         return None

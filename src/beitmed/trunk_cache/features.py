@@ -21,8 +21,8 @@ from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.storage.rows import Rows
 from beitmed.storage.store import Entry, Store
-from beitmed.trunk_cache import fill
-from beitmed.trunk_cache.keys import Keys
+from beitmed.trunk_cache import fill, forms
+from beitmed.trunk_cache.keys import Keys, boundary_of
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +64,10 @@ def prepare(cfg: Config, data: Data) -> Features | None:
             entries |= {name: store.find(keys.target(name).key) for name in wanted}
         else:
             network = _without_trunk(cfg, data, store, top)
-        rows = {name: entry.open() for name, entry in entries.items() if entry is not None}
-    dtype = rows["train"].dtype.name
-    return Features(network, rows, {"mode": "cached", "dtype": dtype})
+        kept = {name: entry for name, entry in entries.items() if entry is not None}
+        form = {name: forms.of(cfg, len(data.splits[name].labels), keys.boundary) for name in kept}
+        rows = {name: form[name].read(entry.open()) for name, entry in kept.items()}
+    return Features(network, rows, {"mode": "cached", "dtype": form["train"].label})
 
 
 def stored(cfg: Config, data: Data, split: str) -> Rows | None:
@@ -76,17 +77,21 @@ def stored(cfg: Config, data: Data, split: str) -> Rows | None:
     store, key = Store(cfg.cache.root), Keys(cfg, data).target(split).key
     if not store.has(key):
         return None
-    with store.lock(key):
+    with contextlib.nullcontext() if store.read_only else store.lock(key):
         entry = store.find(key)
-    return None if entry is None else entry.open()
+    n = len(data.splits[split].labels)
+    return None if entry is None else forms.of(cfg, n, boundary_of(cfg)).read(entry.open())
 
 
 def _to_lock(store: Store, keys: Keys) -> list[str]:
     """The entries that may be filled, in one order for all processes, so that none waits for ever.
 
-    Of other depths than the run's own only where its own is missing.
+    Of other depths than the run's own only where its own is missing. None of a cache that can only
+    be read, where all that the run needs is there.
     """
     wanted = {keys.top(), *(keys.target(name).key for name in keys.data.splits)}
+    if store.read_only and all(store.has(key) for key in wanted):
+        return []
     for name, boundaries in fill.missing(store, keys).items():
         wanted |= {keys.target(name, boundary).key for boundary in boundaries}
     return sorted(wanted)

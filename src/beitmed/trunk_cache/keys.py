@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from beitmed.backbones import weights
-from beitmed.backbones.families import FAMILIES
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.storage.store import Target, key_of
-
-_DTYPES: dict[str, np.dtype[Any]] = {"fp16": np.dtype(np.float16), "fp32": np.dtype(np.float32)}
+from beitmed.trunk_cache import forms
 
 
 def boundary_of(cfg: Config) -> int:
     """The index of the lowest trained layer; the number of layers where none is trained."""
     assert cfg.unfreeze != "all"
     return cfg.backbone.known_geometry.num_hidden_layers - cfg.unfreeze
-
-
-def form(cfg: Config, n: int, boundary: int) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of the stored features of n images: what the layer `boundary` reads."""
-    geometry, name = cfg.backbone.known_geometry, cfg.backbone.family
-    assert name is not None
-    family = FAMILIES[name]
-    if boundary == geometry.num_hidden_layers:
-        # Pooled features are small, and what is trained on them is small: kept exactly.
-        return (n, len(family.pooled) * geometry.hidden_size), _DTYPES["fp32"]
-    tokens = family.prefix(geometry) + geometry.patches
-    return (n, tokens, geometry.hidden_size), _DTYPES[cfg.cache.dtype]
 
 
 class Keys:
@@ -50,21 +32,20 @@ class Keys:
     def target(self, split: str, boundary: int | None = None) -> Target:
         """The entry of a split's features, at the run's own boundary or another."""
         at = self.boundary if boundary is None else boundary
-        shape, dtype = form(self.cfg, len(self.data.splits[split].labels), at)
-        pooled = len(shape) == 2
+        form = forms.of(self.cfg, len(self.data.splits[split].labels), at)
         content = {
             "weights": self.weights,
             "images": self.images[split],
             "precision": self.cfg.precision,
             "boundary": at,
-            "pooled": pooled,
-            "dtype": "fp32" if pooled else self.cfg.cache.dtype,
+            "pooled": len(form.shape) == 2,
+            "dtype": form.kind,
         }
         said = {
             "title": f"{self.cfg.dataset.name} {self.cfg.size} px, {split}",
             "backbone": self.cfg.backbone.name,
         }
-        return Target(key_of(content), shape, dtype, {**content, **said})
+        return Target(key_of(content), form.stored_shape, form.stored_dtype, {**content, **said})
 
     def top(self) -> str:
         """The name of the weights above the run's boundary."""

@@ -14,9 +14,9 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data.ahead import ahead
 from beitmed.data.pixels import PixelDataset, target
-from beitmed.errors import UserError
 from beitmed.storage.rows import Rows
-from beitmed.trunk_cache.keys import boundary_of, form
+from beitmed.trunk_cache import forms
+from beitmed.trunk_cache.keys import boundary_of
 
 BLOCK = 32  # images in a pass, counted from the first; another number would round differently
 
@@ -68,8 +68,11 @@ class TrunkPass:
         with compute.autocast(self.cfg, device):
             pixels = self._processed(start, stop).to(device)
             found = self.network.below(pixels, self.boundaries)
-        tensors = zip(found, self.boundaries, strict=True)
-        return [self._rounded(tensor, boundary) for tensor, boundary in tensors]
+        rows = [tensor.float().cpu().numpy() for tensor in found]
+        return [
+            forms.of(self.cfg, stop - start, boundary).pack(of_boundary)
+            for of_boundary, boundary in zip(rows, self.boundaries, strict=True)
+        ]
 
     def _processed(self, start: int, stop: int) -> torch.Tensor:
         if start != self._next:
@@ -77,16 +80,6 @@ class TrunkPass:
             self._pixels = ahead(self.images.batch(a, a + BLOCK) for a in starts)
         self._next = stop
         return next(self._pixels)
-
-    def _rounded(self, tensor: torch.Tensor, boundary: int) -> np.ndarray:
-        rows = tensor.float().cpu().numpy()
-        _, dtype = form(self.cfg, len(rows), boundary)
-        if not (np.abs(rows) <= np.finfo(dtype).max).all():
-            raise UserError(
-                f"cache.dtype: found {self.cfg.cache.dtype}, but the trunk gives numbers up to "
-                f"{np.abs(rows).max():.3g}; use cache.dtype=fp32, or features=live."
-            )
-        return rows.astype(dtype)
 
 
 class TrunkRows(Rows):
@@ -99,7 +92,8 @@ class TrunkRows(Rows):
 
     def __init__(self, cfg: Config, network: FreezableBackbone, images: PixelDataset) -> None:
         boundary = boundary_of(cfg)
-        self.shape, self.dtype = form(cfg, len(images), boundary)
+        self._form = forms.of(cfg, len(images), boundary)
+        self.shape, self.dtype = self._form.shape, self._form.dtype
         self._pass = TrunkPass(cfg, network, images, [boundary])
         self._start, self._held = 0, np.empty((0, *self.shape[1:]), self.dtype)
 
@@ -107,6 +101,6 @@ class TrunkRows(Rows):
         for i, part in enumerate(out.reshape(-1, *self.shape[1:]), start=row):
             start = i - i % BLOCK
             if not len(self._held) or start != self._start:
-                [self._held] = self._pass(start, min(start + BLOCK, len(self)))
-                self._start = start
+                [stored] = self._pass(start, min(start + BLOCK, len(self)))
+                self._start, self._held = start, self._form.unpack(stored)
             part[...] = self._held[i - start]

@@ -24,8 +24,10 @@ from beitmed.report.content import (
     folds,
     label_efficiency,
     published,
+    robustness,
     run_tables,
     subgroup_tables,
+    test_time,
 )
 from beitmed.report.content.evidence import Evidence, Question
 from beitmed.report.content.variants import TestSet, group
@@ -84,6 +86,7 @@ def build(
             parts.append(tested)
         if (paper := _paper(evidence)) is not None:
             parts.append(paper)
+        parts += robustness.sections(test_set, folder)
         if options.images:
             parts += examples.sections(test_set, folder, options.data_root)
         if options.attention:
@@ -128,6 +131,7 @@ def _results(evidence: Evidence, said: Sequence[str], folder: Path) -> Section:
             *comparison_tables.pairs(evidence),
             *([] if further is None else [further]),
             *subgroup_tables.tables(test_set),
+            *test_time.tables(test_set),
         ],
         figures=figures.comparisons(evidence, folder),
     )

@@ -1,0 +1,112 @@
+"""Two runs at once on one machine, and one beside a busy program, on both sides.
+
+    python scripts/bench.py --together
+
+Whole processes on all cores, from start to end, with the imports: what a person waits for. Every
+run has a cache of its own, so that none waits for another's. Start it on a machine that does
+nothing else. The peer is `bench_peer.py` as it comes, whose threads wait as its libraries let them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench_runs import HERE, SMALL
+from bench_table import Table
+
+# Patience with the peer: a run that takes this many times one alone is ended, and said to be over.
+PATIENCE = 8
+_SET_BY_OTHERS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "BEITMED_OMP_NUM_THREADS")
+_BUSY = "while True: pass"
+
+
+def together(
+    table: Table, scratch: Path, rounds: int, data: Path | None, extra: tuple[str, ...]
+) -> None:
+    """Time one run, two at once, and one beside as many busy programs as there are cores."""
+    small = {**dict(o.split("=", 1) for o in SMALL), "train.epochs": "2"}
+    if data is not None:
+        small |= {"dataset": "pneumonia", "data.root": str(data.resolve()),
+                  "data.allow_unofficial": "true", "data.download": "false"}  # fmt: skip
+    small |= dict(o.split("=", 1) for o in extra)
+    overrides = [f"{key}={value}" for key, value in small.items()]
+    cores = len(os.sched_getaffinity(0))
+    print(f"\nRuns beside one another, a small geometry, {cores} cores (measured):")
+    for side in ("beitmed", "peer"):
+        found: dict[str, list[float]] = {"one alone": [], "two at once": [], "beside": []}
+        for i in range(rounds):
+            folder = scratch / f"together-{side}{i}"
+            alone = _seconds(side, folder / "alone", overrides, 1)
+            found["one alone"].append(alone)
+            found["two at once"].append(_seconds(side, folder / "two", overrides, 2, alone=alone))
+            found["beside"].append(
+                _seconds(side, folder / "beside", overrides, 1, busy=cores, alone=alone)
+            )
+        names = {"beside": f"one beside {cores} busy programs"}
+        for name, values in found.items():
+            table.add(f"{side}: {names.get(name, name)}", values, "s")
+        for name, what in (("two at once", "over one after the other"),
+                           ("beside", "over twice one alone")):  # fmt: skip
+            ratios = [b / (2 * a) for a, b in zip(found["one alone"], found[name], strict=True)]
+            table.add(f"{side}: {names.get(name, name)}, {what}", ratios, "x")
+
+
+def _seconds(
+    side: str,
+    folder: Path,
+    overrides: list[str],
+    runs: int,
+    busy: int = 0,
+    alone: float | None = None,
+) -> float:
+    """Seconds until `runs` processes of a side, started at once, are over, or patience is."""
+    environment = {k: v for k, v in os.environ.items() if k not in _SET_BY_OTHERS}
+    with ExitStack() as started:
+        for _ in range(busy):
+            started.callback(_end, subprocess.Popen([sys.executable, "-c", _BUSY]))
+        begun, processes = time.perf_counter(), []
+        for i in range(runs):
+            own = folder / str(i)
+            own.mkdir(parents=True)
+            log = started.enter_context((own / "log.txt").open("w"))
+            process = subprocess.Popen(
+                _command(side, overrides, seed=i), cwd=own, env=environment, stdout=log,
+                stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            started.callback(_end, process)
+            processes.append(process)
+        limit = None if alone is None else PATIENCE * alone
+        for i, process in enumerate(processes):
+            left = None if limit is None else max(1.0, begun + limit - time.perf_counter())
+            try:
+                code = process.wait(left)
+            except subprocess.TimeoutExpired:
+                print(f"  {side}, {folder.name}: ended after {limit:.0f} s, not over by far")
+                break
+            if code:
+                sys.exit(f"{side} failed:\n{(folder / str(i) / 'log.txt').read_text()}")
+        return time.perf_counter() - begun
+
+
+def _command(side: str, overrides: list[str], seed: int) -> list[str]:
+    if side == "peer":
+        return [sys.executable, str(HERE / "bench_peer.py"), *overrides, f"seed={seed}"]
+    return [
+        sys.executable,
+        "-m",
+        "beitmed",
+        "train",
+        *overrides,
+        f"seed={seed}",
+        "cache.root=cache",
+    ]
+
+
+def _end(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()

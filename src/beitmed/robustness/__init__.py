@@ -1,0 +1,1 @@
+"""How finished runs hold on worse images: `beitmed robustness RUN...`."""

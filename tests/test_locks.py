@@ -1,0 +1,121 @@
+"""Locks that several processes and machines share: held by one, lost by the dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from beitmed.errors import UserError
+from beitmed.storage import locks
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from beitmed.storage import locks
+root, name, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+with locks.exclusive(root, "one", "waiting"), (root / "log").open("a", buffering=1) as log:
+    log.write(f"{name} begins\\n")
+    time.sleep(seconds)
+    log.write(f"{name} ends\\n")
+"""
+
+
+def hold(root: Path, name: str, seconds: float) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", HOLDER, str(root), name, str(seconds)])
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def marker_of(root: Path) -> Path:
+    return root / ".locks" / "one.lease"
+
+
+def foreign(root: Path) -> Path:
+    """The marker of a holder on another host, as it stands while that holds the lock."""
+    with locks.exclusive(root, "one", "waiting"):
+        content = marker_of(root).read_text()
+    assert socket.gethostname() in content
+    marker_of(root).write_text(content.replace(socket.gethostname(), "another-host"))
+    return marker_of(root)
+
+
+def test_of_eight_processes_one_at_a_time_works_and_a_killed_one_stops_nobody(tmp_path):
+    killed = hold(tmp_path, "killed", 600)
+    wait_for(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text())
+    others = [hold(tmp_path, str(i), 0.05) for i in range(7)]
+    wait_for(lambda: all(p.poll() is None for p in others))
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert [p.wait(60) for p in others] == [0] * 7
+    first, *lines = (tmp_path / "log").read_text().splitlines()
+    assert first == "killed begins"
+    pairs = list(zip(lines[::2], lines[1::2], strict=True))
+    assert all(b.split()[1] == "begins" and e == b.replace("begins", "ends") for b, e in pairs)
+    assert sorted(b.split()[0] for b, _ in pairs) == [str(i) for i in range(7)]
+
+
+def test_a_holder_that_died_on_another_host_loses_the_lock(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(locks, "LEASE", 1.0)
+    foreign(tmp_path)
+    start = time.monotonic()
+    with caplog.at_level("INFO"), locks.exclusive(tmp_path, "one", "somebody has it"):
+        waited = time.monotonic() - start
+    assert 1 <= waited < 10 and "somebody has it" in caplog.text
+
+
+@pytest.mark.parametrize("seconds", [-60, 60])
+def test_a_live_holder_keeps_the_lock_though_its_clock_is_a_minute_off(
+    tmp_path, monkeypatch, seconds
+):
+    monkeypatch.setattr(locks, "LEASE", 1.0)
+    marker, stop = foreign(tmp_path), threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(0.1):
+            os.utime(marker, (time.time() + seconds,) * 2)
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    end = time.monotonic() + 2.5
+    try:
+        while time.monotonic() < end:
+            with locks.if_free(tmp_path, "one") as free:
+                assert not free
+    finally:
+        stop.set()
+        beating.join()
+    with locks.exclusive(tmp_path, "one", "waiting"):  # it has died: nobody beats any more
+        assert "another-host" not in marker.read_text()
+
+
+def test_a_holder_whose_lease_was_taken_is_told_and_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE", 0.4)
+    with (
+        pytest.raises(UserError, match="another process took this over"),
+        locks.exclusive(tmp_path, "one", "waiting"),
+    ):
+        content = marker_of(tmp_path).read_text()
+        marker_of(tmp_path).unlink()
+        marker_of(tmp_path).write_text(content.replace(socket.gethostname(), "another-host"))
+        time.sleep(30)
+    assert "another-host" in marker_of(tmp_path).read_text()  # what is not ours stays
+
+
+def test_ctrl_c_stays_what_it_is(tmp_path):
+    with pytest.raises(KeyboardInterrupt), locks.exclusive(tmp_path, "one", "waiting"):
+        raise KeyboardInterrupt
+    with locks.if_free(tmp_path, "one") as free:
+        assert free

@@ -71,6 +71,11 @@ def _check_read(members: Sequence[config.Config], overrides: Sequence[str]) -> N
         key = override.lstrip("+~").partition("=")[0].partition("@")[0]
         if key == "experiment":
             raise UserError(f"{override}: is of beitmed train; name what it sets, or leave it out.")
+        if key == "launcher":
+            raise UserError(
+                f"{override}: starts the runs of beitmed train; those of beitmed pretrain are done "
+                "here, one after the other. Leave it out, or give each as a job of its own."
+            )
         if all(any(key == k or key.startswith(f"{k}.") for k in cfg.unused()) for cfg in members):
             why = (
                 "which learns from pretrain.datasets or pretrain.images; name the dataset there"

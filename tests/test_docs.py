@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import FAST, REPOSITORY, beitmed, resolve
+from predict_checks import assert_predicts
 from scipy.stats import norm
 
 from beitmed import config, data, methods
@@ -256,8 +257,9 @@ def test_what_stands_in_the_runs_of_the_extensions(finished, monkeypatch):
     monkeypatch.syspath_prepend(finished)
     run = reader.read(finished / "outputs" / "my-method")
     model = methods.load(run.config, run.path, tuple(run.data["class_names"]))
-    again = model.logits(data.load(run.config).splits["test"].images)
-    assert np.array_equal(again, run.test.logits)
+    images = data.load(run.config).splits["test"].images
+    assert np.array_equal(model.logits(images), run.test.logits)
+    assert_predicts(run.path, images, finished)
 
 
 def test_the_evaluation_of_the_readme(finished):

@@ -12,6 +12,10 @@ from beitmed.plots.explanations import Explained, MethodMaps
 from beitmed.plots.page import FULL_WIDTH, WIDTH
 
 LONG = "a class with $quite$ a long name_{indeed} & <more>"
+VERDICT = "FAILS 2 of 5 tests (deletion, insertion): " + ", ".join(
+    f"{test} -0.12 [-0.24, -0.01]"
+    for test in ("deletion", "insertion", "randomisation", "repeatability", "localisation")
+)
 LABELS = ("attention", "attention rollout", "gradient × attention", "integrated gradients",
           "occlusion", "Grad-CAM")  # fmt: skip
 
@@ -20,7 +24,7 @@ def explained(n: int = 2, count: int = 6, colour: bool = False, **changes) -> Ex
     rng = np.random.default_rng(0)
     methods = [
         MethodMaps(label, "part of the log odds", k in (3, 4), rng.normal(size=(n, 7, 7)) ** (
-            1 if k in (3, 4) else 2), "FAILS 2 of 5 tests (deletion, insertion)")
+            1 if k in (3, 4) else 2), VERDICT)
         for k, label in enumerate(LABELS[:count])
     ]  # fmt: skip
     images = rng.integers(0, 255, (n, 28, 28, 3) if colour else (n, 28, 28), dtype=np.uint8)

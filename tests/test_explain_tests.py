@@ -159,7 +159,11 @@ def test_a_verdict_counts_what_could_be_made():
     found = Evidence({"a": results, "b": {"deletion": Result(True)}}, np.arange(3), None)
     assert found.verdict("a") == "FAILS 1 of 2 tests (insertion)" and not found.passes("a")
     assert found.verdict("b") == "passes 1 of 1 tests" and found.passes("b")
-    said = Result(True, {"area": Estimate(0.5, 0.4, 0.6, 9, "t", None)}, more={"curve": [1.0]})
+    area = {"area": Estimate(0.5, 0.4, 0.6, 9, "t", None)}
+    said = Result(True, area, "area", more={"curve": [1.0]})
+    assert said.in_numbers() == "0.50 [0.40, 0.60]"
+    told = Evidence({"a": {"localisation": said}}, np.arange(3), None)
+    assert told.numbers("a") == "localisation 0.50 [0.40, 0.60]"
     assert said.as_dict()["area"]["ci_low"] == 0.4 and said.as_dict()["curve"] == [1.0]
 
 

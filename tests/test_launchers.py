@@ -40,6 +40,11 @@ def test_a_launcher_that_cannot_be_is_refused_before_anything_is_written(argumen
     assert not list(tmp_path.glob("outputs/*/*"))
 
 
+def test_a_pre_training_takes_no_launcher(tmp_path):
+    done = beitmed("-m", "launcher=joblib", "dataset=breast", module="pretrain", cwd=tmp_path)
+    assert done.returncode == 2 and "launcher=joblib: pre-trainings are done here" in done.stderr
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("ray") is not None, reason="Ray is installed in this environment"
 )

@@ -272,6 +272,7 @@ BAD = {
     "pretrain.datasets=[mars]": ["pretrain.datasets: found 'mars'", "allowed: blood, breast"],
     "pretrain.weights=[1,2]": ["pretrain.weights: found 2 for 1 sets (breast)"],
     "pretrain.probe=svm": ["pretrain.probe: found 'svm'", "'knn', 'linear' or 'none'"],
+    "launcher=local": ["launcher=local: starts the runs of beitmed train"],
     "experiment=paper": ["experiment=paper: is of beitmed train"],
     "objective=tokens": [
         "objective.tokenizer: facebook/flava-image-codebook is not on this machine",

@@ -81,7 +81,7 @@ def _explain(arguments: Sequence[str]) -> int:
     print(said["caption"])
     if said["tests"] is not None:
         for name, tested in said["tests"]["methods"].items():
-            print(f"{name}: {tested['verdict']}")
+            print(f"{name}: {tested['verdict']}: {tested['numbers']}")
     print(f"figures: {out}")
     print(f"values:  {out / said['values']}")
     return 0

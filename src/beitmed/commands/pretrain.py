@@ -32,6 +32,11 @@ Exit codes: 0 done; 1 a run of a sweep failed, or a bug; 2 bad input; 130 interr
 def _pretrain(arguments: Sequence[str]) -> int:
     keys = [a for a in arguments if a != "--keys"]
     planned = jobs.of(keys, primary="pretrain", kind=PretrainRun)
+    if planned.launcher.parallel:
+        raise UserError(
+            f"launcher={planned.launcher.name}: pre-trainings are done here, one after the other; "
+            "leave the launcher out."
+        )
     members = planned.configurations
     _check_read(members, planned.overrides)
     if len(keys) < len(arguments):
@@ -66,6 +71,11 @@ def _check_read(members: Sequence[config.Config], overrides: Sequence[str]) -> N
         key = override.lstrip("+~").partition("=")[0].partition("@")[0]
         if key == "experiment":
             raise UserError(f"{override}: is of beitmed train; name what it sets, or leave it out.")
+        if key == "launcher":
+            raise UserError(
+                f"{override}: starts the runs of beitmed train; those of beitmed pretrain are done "
+                "here, one after the other. Leave it out, or give each as a job of its own."
+            )
         if all(any(key == k or key.startswith(f"{k}.") for k in cfg.unused()) for cfg in members):
             why = (
                 "which learns from pretrain.datasets or pretrain.images; name the dataset there"

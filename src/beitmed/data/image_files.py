@@ -142,7 +142,7 @@ def _range(
     if low is None or high is None:
         raise ImageProblem(
             f"has {levels.dtype} pixels, whose range the file does not say; "
-            "dataset.intensity=minmax takes each image's own"
+            "a run with dataset.intensity=minmax takes each image's own"
         )
     return low, high
 

@@ -61,8 +61,7 @@ def ask(request: Request) -> Answers:
     attended = None
     if request.layer is not None:
         attended = _attended(asked, pixels, request.layer, choice.rows)
-    with torch.no_grad():
-        logits = torch.cat([asked.logits(part) for part in pixels.split(_AT_ONCE)])
+    logits = asked.answer(pixels)
     targets = evidence.targets(choice, found, logits)
     rows = None if attended is None else attended.rows
     baseline = maps.baseline(asked, images, choice.baseline)

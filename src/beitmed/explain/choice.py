@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beitmed.config import Config
+from beitmed.config.method import ResNetMethod
 from beitmed.errors import UserError, install
 
 METHODS = (
@@ -82,7 +83,7 @@ class Choice:
 
         Raises UserError where the run has no network, or one that is named cannot be had of it.
         """
-        if not cfg.trains_backbone and not cfg.method.name.startswith("resnet"):
+        if not cfg.trains_backbone and not isinstance(cfg.method, ResNetMethod):
             raise UserError(
                 f"{folder}: a run with method={cfg.method.name}, through which no gradient passes "
                 "and which has no attention; give a run with method=backbone or a ResNet."

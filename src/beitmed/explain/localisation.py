@@ -50,6 +50,7 @@ def test(tested: Tested, random: Sequence[dict[str, np.ndarray]]) -> dict[str, R
                 "pointing": mean(pointing, groups, _SHARE),
                 "pointing_by_chance": mean(share, groups, _SHARE),
             },
+            told="area",
         )
     return found
 

@@ -93,8 +93,15 @@ class Network(ABC):
         return np.concatenate(found)
 
     def _probabilities(self, variants: list[torch.Tensor], target: torch.Tensor) -> np.ndarray:
-        scores = self.score(torch.cat(variants), target.repeat(len(variants)))
+        whole, targets = torch.cat(variants), target.repeat(len(variants))
+        parts = zip(whole.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
+        scores = torch.cat([self.score(*part) for part in parts])
         return scores.double().sigmoid().reshape(len(variants), -1).cpu().numpy()
+
+    @torch.no_grad()
+    def answer(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """The logits of any number of images, without gradients."""
+        return torch.cat([self.logits(part) for part in pixel_values.split(AT_ONCE)])
 
     def redrawn(self, pixel_values: torch.Tensor, seed: int) -> Iterator[tuple[str, Network]]:
         """Yield the network with ever more of its parts re-drawn, from the head down.

@@ -51,6 +51,7 @@ def _judge(tested: Tested, name: str, cascade: dict[str, Maps], random: list[Map
             "among_random_networks": mean(among, tested.groups),
             "less_than_among": less,
         },
+        told="similarity",
         more={
             "stages": [
                 {"part": part, "similarity": float(_alike(own, found[name]).mean())}

@@ -62,6 +62,7 @@ def _judge(
     return Result(
         all(above(gain, 0) and (gain.value or 0) >= LEAST for gain in gains.values()),
         {"area": mean(area(curve), tested.groups, _SHARE), **gains},
+        told=min(gains, key=lambda name: gains[name].value or 0),
         more={
             "curve": curve.mean(0).tolist(),
             "curve_random": random.mean(0).tolist(),

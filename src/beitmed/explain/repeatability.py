@@ -36,6 +36,6 @@ def test(tested: Tested, others: Sequence[Network], seed: int) -> dict[str, Resu
         pairs = [rank_correlation(flat(a[name]), flat(b[name])) for a, b in combinations(sets, 2)]
         similarity = mean(np.mean(pairs, axis=0), tested.groups)
         found[name] = Result(
-            above(similarity, limit), {"similarity": similarity}, more={"over": over}
+            above(similarity, limit), {"similarity": similarity}, "similarity", more={"over": over}
         )
     return found

@@ -54,6 +54,8 @@ def prepare(
     others = _of_other_seeds(found, [trained.open_run(path, changes) for path in folders[1:]])
     selection.check(choice, found)  # before anything is loaded
     selected = selection.select(choice, found)
+    if choice.tests:  # of images of the split, also where new ones are explained
+        selection.masks(choice, found.data.splits[choice.split])
     return Request(choice, found, others, names, left_out, layer, selected)
 
 

@@ -28,6 +28,8 @@ class Tested:
     what decides is known to be; maps float64 [n, rows, columns] by method.
     """
 
+    __test__ = False  # not a test, whatever pytest thinks of the name
+
     network: Network
     images: np.ndarray
     pixels: torch.Tensor
@@ -52,11 +54,13 @@ class Tested:
 class Result:
     """What a test found of a method: estimates by name, and whether it passes.
 
-    passes is None where it could not be made, for the `reason`. more: JSON values beside.
+    passes is None where it could not be made, for the `reason`. told: the estimate that stands for
+    the test in a sentence. more: JSON values beside.
     """
 
     passes: bool | None
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    told: str | None = None
     reason: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
@@ -64,6 +68,15 @@ class Result:
         """Ready for JSON."""
         estimates = {name: found.as_dict() for name, found in self.estimates.items()}
         return {"passes": self.passes, "reason": self.reason, **estimates, **self.more}
+
+    def in_numbers(self) -> str:
+        """The estimate that stands for the test: `0.06 [0.00, 0.12]`."""
+        found = None if self.told is None else self.estimates[self.told]
+        if found is None or found.value is None:
+            return "n/a"
+        if found.ci_low is None or found.ci_high is None:
+            return f"{found.value:z.2f}"
+        return f"{found.value:z.2f} [{found.ci_low:z.2f}, {found.ci_high:z.2f}]"
 
 
 def cell_maps(

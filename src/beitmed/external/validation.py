@@ -60,27 +60,59 @@ def identity(found: Trained, cases: Cases) -> dict[str, Any]:
 
 def validate(found: Trained, cases: Cases, *, look_for_overlap: bool) -> Validation:
     """Ask the model, and compute all of it. Raises UserError where the model cannot be loaded."""
-    run, cfg, task = found.run, found.run.config, found.task
+    run = found.run
     log.info(
         "%s: testing %s on %d images (%s).",
         run.path.resolve().name, cases.name, len(cases), cases.part,
     )  # fmt: skip
     logits = found.model.logits(cases.split.images)
     external = Predictions(cases.split.labels, logits, cases.split.groups)
-    settings = {"seed": cfg.seed, "n_resamples": cfg.evaluate.n_resamples}
     own = _own_data(found)
     shared = _NOT_ASKED if not look_for_overlap else own
     same = shared if isinstance(shared, str) else overlap.find(shared, cases)
-    positive = cfg.dataset.positive_label
-    sides = {
-        name: columns.of(task, split, found.class_names, positive)
-        for name, split in {"val": run.val, "test": run.test, "external": external}.items()
+    values = {
+        "format": FORMAT,
+        **identity(found, cases),
+        **_described(found, cases),
+        **_judged(found, external),
+        "data_shift": asdict(data_shift.evaluate(found, own, cases, run.config.seed)),
+        "overlap": same if isinstance(same, str) else _overlap(found, external, same),
+        "subgroups": _by(found, external, cases.subgroups),
     }
+    return Validation(found, cases, external, None if isinstance(same, str) else same, values)
+
+
+def _described(found: Trained, cases: Cases) -> dict[str, Any]:
+    """What was tested, on what, and what must be said of it."""
+    positive, groups = found.run.config.dataset.positive_label, cases.split.groups
+    return {
+        "caveats": _caveats(found, cases),
+        "size": found.cfg.size,
+        "task": found.task.name,
+        "positive_class": None if positive is None else found.class_names[positive],
+        "data": dict(cases.provenance),
+        "labels_left_out": list(cases.left_out),
+        "images_converted": cases.converted,
+        "images": len(cases),
+        "patients": None if groups is None else len(set(groups)),
+        "images_by_class": counts(cases.split.labels, len(found.class_names)),
+    }
+
+
+def _judged(found: Trained, external: Predictions) -> dict[str, Any]:
+    """Everything that follows from labels and logits alone."""
+    run, cfg, task = found.run, found.run.config, found.task
+    positive = cfg.dataset.positive_label
+    settings = {"seed": cfg.seed, "n_resamples": cfg.evaluate.n_resamples}
     use = tasks.Use(cfg.evaluate.prevalence, cfg.evaluate.point)
+    val, test, outside = (
+        columns.of(task, split, found.class_names, positive)
+        for split in (run.val, run.test, external)
+    )
     internal = {name: Estimate(**values) for name, values in run.metrics["test"].items()}
     metrics = tasks.evaluate(
         task,
-        logits={"val": run.val.logits, "test": logits},
+        logits={"val": run.val.logits, "test": external.logits},
         labels={"val": run.val.labels, "test": external.labels},
         groups={"val": run.val.groups, "test": external.groups},
         class_names=found.class_names,
@@ -89,45 +121,20 @@ def validate(found: Trained, cases: Cases, *, look_for_overlap: bool) -> Validat
         own=evaluation.own_metrics(cfg),
         **settings,
     )
-    temperature = metrics["temperature"].value if "temperature" in metrics else None
-    values = {
-        "format": FORMAT,
-        **identity(found, cases),
-        "caveats": _caveats(found, cases),
-        "size": cfg.size,
-        "task": task.name,
-        "data": dict(cases.provenance),
-        "labels_left_out": list(cases.left_out),
-        "images_converted": cases.converted,
-        "images": len(cases),
-        "patients": None if external.groups is None else len(set(external.groups)),
-        "images_by_class": counts(external.labels, len(found.class_names)),
-        "positive_class": None if positive is None else found.class_names[positive],
+    cooled = metrics["temperature"].value if "temperature" in metrics else None
+    apart = differences.between(internal, metrics)
+    cuts = thresholds.evaluate(val, outside, use, exclusive=not task.several_labels, **settings)
+    mended = recalibration.evaluate(task, external, positive, cooled, **settings)
+    return {
         "external": {name: one.as_dict() for name, one in metrics.items()},
         "internal": {name: one.as_dict() for name, one in internal.items()},
-        "differences": {
-            name: asdict(one) for name, one in differences.between(internal, metrics).items()
-        },
+        "differences": {name: asdict(one) for name, one in apart.items()},
         "without_skill": tasks.without_skill(task, metrics),
-        "confusion": task.confusion(external.labels, logits).tolist(),
-        "calibration": [
-            asdict(one) for one in calibration.evaluate(sides["test"], sides["external"])
-        ],
-        "thresholds": [
-            asdict(one)
-            for one in thresholds.evaluate(
-                sides["val"], sides["external"], use, exclusive=not task.several_labels, **settings
-            )
-        ],
-        "recalibration": [
-            asdict(one)
-            for one in recalibration.evaluate(task, external, positive, temperature, **settings)
-        ],
-        "data_shift": asdict(data_shift.evaluate(found, own, cases, cfg.seed)),
-        "overlap": same if isinstance(same, str) else _overlap(found, external, same),
-        "subgroups": _by(found, external, cases.subgroups),
-    }  # fmt: skip
-    return Validation(found, cases, external, None if isinstance(same, str) else same, values)
+        "confusion": task.confusion(external.labels, external.logits).tolist(),
+        "calibration": [asdict(one) for one in calibration.evaluate(test, outside)],
+        "thresholds": [asdict(one) for one in cuts],
+        "recalibration": [asdict(one) for one in mended],
+    }
 
 
 def _own_data(found: Trained) -> Data | str:

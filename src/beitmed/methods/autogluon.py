@@ -96,7 +96,7 @@ class AutogluonModel:
     python: str
     folder: Path
     classes: int
-    at_once: ClassVar[int] = 8192  # images that are worth a start of the other process
+    at_once: ClassVar[int] = 2048  # images that are worth a start of the other process
 
     def logits(self, images: np.ndarray | Rows) -> np.ndarray:
         return self.of_splits({"images": images})["images"]

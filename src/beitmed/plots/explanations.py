@@ -143,7 +143,7 @@ class _Blocks:
 
 def _said(method: MethodMaps, width: float) -> str:
     label = fitted(f"{_capital(method.label)} ({method.unit})", width, lines=2, size=_TINY)
-    return f"{label}\n{fitted(method.verdict, width, lines=4, size=_TINY)}"
+    return f"{label}\n{fitted(method.verdict, width, lines=9, size=_TINY)}"
 
 
 def _panel(axes: Axes, explained: Explained, i: int, k: int, norms: Sequence[Normalize]) -> None:

@@ -36,7 +36,7 @@ def predict(asked: Asked, to: Path) -> tuple[Asked, Counted]:
     Raises UserError where no image can be read, or the files cannot be written.
     """
     for run in asked.runs:
-        assert run.model is not None  # loaded before the first image is read
+        _ = run.model  # loaded before the first image is read
     asked = replace(asked, unlike=_unlike(asked))
     counted = Counted(called=np.zeros(len(asked.rules.class_names), np.int64))
     try:
@@ -88,8 +88,8 @@ def _one_block(
 
     def tell(count: int) -> None:
         nonlocal taken
-        taken += count
-        bar.update(counted.seen + taken // len(asked.runs) - bar.n)
+        taken += count  # of some methods more than once
+        bar.update(counted.seen + min(taken // len(asked.runs), block.seen) - bar.n)
 
     if block.names:
         watched = [_Watched(block.images, tell) for _ in asked.runs]

@@ -60,7 +60,6 @@ def ask(
     runs = [trained.open_run(folder, changes) for folder in folders]
     predicted_by.check_alike(runs)
     rules = Rules(runs, choice)
-    assert rules.threshold is not None  # both are fitted here, and refused in time
-    assert rules.abstention is not None
+    _ = rules.threshold, rules.abstention  # fitted here, and so refused in time
     form = replace(runs[0].form, refuses_colour=choice.colour == "refuse")
     return Asked(rules, images, choice, form)

@@ -101,6 +101,13 @@ def chosen(found: dict[Key, dict[str, list[FinishedRun]]]) -> dict[str, dict]:
     return {kind: found[best[kind][1]] for kind in order if kind in best}
 
 
+def written(value: float | None, low: float | None, high: float | None) -> str:
+    if value is None:
+        return "undefined"
+    interval = "no interval" if low is None else f"[{low:+.3f}, {high:+.3f}]"
+    return f"{value:+.3f} {interval}"
+
+
 def compare(of_kind: dict[str, dict], out: Path, title: str) -> None:
     """Write gain.csv and the figure, and say what came out."""
     lines, rows = [], []
@@ -119,16 +126,13 @@ def compare(of_kind: dict[str, dict], out: Path, title: str) -> None:
     header = ["after it", "way", "seeds", "auc", "auc_low", "auc_high", "auc_random_weights",
               "difference", "low", "high", "p", "p_holm"]  # fmt: skip
     files.write_atomic(out / "gain.csv", files.csv_text(header, rows))
-    drawn_rows = [
-        Row(f"{r[0]}: {r[1]}", r[7], r[8], r[9], f"{r[7]:+.3f} [{r[8]:+.3f}, {r[9]:+.3f}]")
-        for r in rows
-    ]
+    drawn_rows = [Row(f"{r[0]}: {r[1]}", r[7], r[8], r[9], written(r[7], r[8], r[9])) for r in rows]
     page.write_both(
         partial(forest, drawn_rows, title=title, xlabel="AUC less that of random weights"),
         out / "gain",
     )
     beyond = [r for r in rows if r[11] is not None and r[11] < 0.05]
-    said = [f"{r[0]}, {r[1]}: {r[7]:+.3f} [{r[8]:+.3f}, {r[9]:+.3f}]" for r in beyond]
+    said = [f"{r[0]}, {r[1]}: {written(r[7], r[8], r[9])}" for r in beyond]
     print(f"\n{title}: of {len(rows)} differences to random weights, {len(beyond)} are beyond noise"
           + (f" ({'; '.join(said)})." if said else ": no gain is shown."))  # fmt: skip
     print(f"Table and figure: {out / 'gain.csv'}, {out / 'gain.png'}")

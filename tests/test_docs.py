@@ -178,7 +178,7 @@ RUNS = {
             "beitmed train experiment=label_efficiency dataset=breast backbone=beit_tiny "
             "train.learning_rate=1e-3": "beit_tiny",
         }.items()
-    },  # fmt: skip
+    },
     "beitmed train -m launcher=joblib dataset=breast,pneumonia seed=1,2,3": product(
         TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]
     ),

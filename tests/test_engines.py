@@ -49,6 +49,7 @@ def sweep(engine: str, folder: Path, *arguments: str) -> subprocess.CompletedPro
     return subprocess.run(
         command(engine, f"cache.root={folder}/cache", *arguments), cwd=folder, timeout=1800,
         capture_output=True, text=True, check=False,
+        env={**os.environ, "RAY_DEDUP_LOGS": "0"},  # Ray leaves out lines that are alike
     )  # fmt: skip
 
 

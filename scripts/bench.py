@@ -54,6 +54,7 @@ def main() -> None:
         return
     smoke = options.smoke
     geometry, rounds = (TINY, 1) if smoke else (LARGE, options.rounds)
+    few = ("data.limit=8", "train.epochs=1") if smoke else ()
     table = Table()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
@@ -67,7 +68,6 @@ def main() -> None:
             backbone, images = (TINY, 40) if smoke else (BASE, 256)
             rate(table, Path(scratch), rounds, backbone, images)
         elif options.labels:
-            few = ("data.limit=8", "train.epochs=1") if smoke else ()
             labels(table, Path(scratch), rounds, few, smoke)
         elif options.together:
             together(table, Path(scratch), rounds, options.data, few)
@@ -75,11 +75,9 @@ def main() -> None:
             if options.only in (None, "parts"):
                 totals(table, measure_parts(table, rounds, geometry))
             if options.only in (None, "runs"):
-                few = ("data.limit=8", "train.epochs=1") if smoke else ()
                 whole_runs(table, Path(scratch), max(1, rounds - 1), few)
                 depths(table, Path(scratch), few)
             if options.only in (None, "exactness"):
-                few = ("data.limit=8", "train.epochs=1") if smoke else ()
                 exactness(table, Path(scratch), options.data, few)
             if options.only in (None, "memory"):
                 images = [100, 1_000] if smoke else [1_000, 100_000]

@@ -239,7 +239,7 @@ def test_a_measured_baseline_stands_above_what_was_published_of_it(tmp_path):
 
 def test_a_baseline_has_no_attention_to_show(runs):
     with pytest.raises(UserError, match=r"method=majority.*method=backbone"):
-        explanation.explain(runs["majority"])
+        explanation.explain([runs["majority"]])
 
 
 def test_what_a_method_does_not_read_is_left_out_of_its_name():

@@ -12,6 +12,7 @@ from scipy.stats import bootstrap
 from sklearn.metrics import balanced_accuracy_score, hamming_loss
 
 from beitmed import config, data, methods, pipeline, tasks
+from beitmed.data import label_subset
 from beitmed.errors import UserError
 from beitmed.report.content import contents, published, variants
 from beitmed.runs import folder, reader, record
@@ -433,13 +434,13 @@ def test_a_run_that_goes_on_demands_the_same_training_images(tmp_path):
     loaded = data.load(cfg)
     for rows in (np.arange(24), np.arange(24)):
         with folder.open_run(cfg) as claimed:
-            record.begin(cfg, claimed, loaded, rows)
+            record.begin(cfg, claimed, loaded, rows, label_subset.choose(cfg, loaded))
     first, second = np.flatnonzero(loaded.train.labels == 0)[:2]
     other = np.where(np.arange(24) == first, second, np.arange(24))  # the counts are the same
     assert (loaded.train.labels[other] == loaded.train.labels).all()
     with pytest.raises(UserError, match=r"train_indices\.csv: this run was begun with other"), \
             folder.open_run(cfg) as claimed:  # fmt: skip
-        record.begin(cfg, claimed, loaded, other)
+        record.begin(cfg, claimed, loaded, other, label_subset.choose(cfg, loaded))
 
 
 def test_oversampled_and_undersampled_runs_are_two_variants_and_a_departure(tmp_path):

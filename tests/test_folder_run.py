@@ -111,11 +111,11 @@ def test_bad_input_is_one_message_and_code_2(home, trained):
 
 
 def test_an_explanation_of_a_run(home, trained):
-    done = go(home, str(only_run(home)), "images=each:1", trained[1].replace("'", ""),
-              module="explain")  # fmt: skip
+    done = go(home, str(only_run(home)), "images=each:1", "methods=attention", "tests=false",
+              trained[1].replace("'", ""), module="explain")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Self-attention over images of the test split" in done.stdout
-    assert (only_run(home) / "attention" / "attention.npz").is_file()
+    assert "2 images of the test split" in done.stdout
+    assert (only_run(home) / "explanation" / "explanation.npz").is_file()
 
 
 def test_colour_of_three_classes_with_patients_from_a_table(tmp_path):

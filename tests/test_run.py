@@ -255,7 +255,9 @@ def test_a_disk_that_fills_up_costs_the_run_and_nothing_else(tmp_path):
     assert not list((tmp_path / "outputs").rglob("*.tmp"))
     assert {p.name: p.read_bytes() for p in before.iterdir()} == kept
     # With space again, the same command succeeds.
-    assert {p.name for p in run_here(tmp_path, "name=after").iterdir()} == FILES
+    done = beitmed(*FAST, "name=after", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "outputs" / "after").iterdir()} == FILES
 
 
 def test_too_little_space_is_found_before_training(tmp_path):

@@ -22,7 +22,7 @@ def refuse(cfg: Config, to: str) -> None:
     if not isinstance(cfg.method, BackboneMethod | ResNetMethod):
         raise UserError(
             f"method: found {cfg.method.name}, which has no such form: it is not one network from "
-            "pixels to logits. Allowed: runs of backbone, resnet18 and resnet50. Others can ask "
+            "pixels to logits. Allowed: runs of backbone and of a ResNet. Others can ask "
             "this one with beitmed, from the run's folder."
         )
     if to == ONNX:
@@ -41,7 +41,7 @@ def _no_class(cfg: Config) -> str | None:
             return None
         return (
             f"transformers has no ResNet with the stem that {cfg.method.name} has at {cfg.size} "
-            "px: a 3x3 convolution of stride 1 without pooling"
+            "px: a 3x3 convolution without pooling"
         )
     head = WITHOUT_CLASSIFIER.get(cfg.backbone.family or "")
     if head is None:

@@ -8,8 +8,8 @@ whoever waits, never by that of a host or file server.
 
 from __future__ import annotations
 
-import _thread
 import logging
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,7 +36,9 @@ def exclusive(root: Path, name: str, waiting: str) -> Iterator[None]:
 
     def stop(_: LeaseCompromise) -> None:
         lost.set()
-        _thread.interrupt_main()
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)  # wakes it, too, from what it waits for
 
     try:
         lease = _lease(root, name, stop)

@@ -151,6 +151,7 @@ def test_lesions_are_where_they_were_drawn():
     ])  # fmt: skip
     assert np.mean(inside < outside - 10) > 0.9
     # A smaller mask is the same one: a pixel that the lesion covers by half or more.
+    some = slice(None, None, 13)
     assert np.array_equal(
-        generate(28, 0)["train"].lesions, area_average(lesions.astype(float), 28) >= 0.5
+        generate(28, 0)["train"].lesions[some], area_average(lesions[some], 28) >= 0.5
     )

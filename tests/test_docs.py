@@ -165,19 +165,13 @@ RUNS = {
     "beitmed train -m method=automl method.time_budget_s=60 dataset=breast,pneumonia": product(
         "{dataset}_28_full_automl_seed42", dataset=["breast", "pneumonia"]
     ),
-    **{
-        command: {
-            f"breast_28_full_{method}{'' if part == 1 else f'_labels{part}'}_seed{seed}"
-            for method in (f"{backbone}_top5", f"features_logistic_{backbone}",
-                           f"features_knn_{backbone}", "resnet18_short")
-            for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
-            for seed in range(1, 6)
-        }
-        for command, backbone in {
-            "beitmed train experiment=label_efficiency dataset=breast": "beit_large",
-            "beitmed train experiment=label_efficiency dataset=breast backbone=beit_tiny "
-            "train.learning_rate=1e-3": "beit_tiny",
-        }.items()
+    "beitmed train experiment=label_efficiency dataset=breast backbone=beit_tiny "
+    "train.learning_rate=1e-3": {
+        f"breast_28_full_{method}{'' if part == 1 else f'_labels{part}'}_seed{seed}"
+        for method in ("beit_tiny_top5", "features_logistic_beit_tiny", "features_knn_beit_tiny",
+                       "resnet18_short")
+        for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
+        for seed in range(1, 6)
     },
     "beitmed train -m launcher=joblib dataset=breast,pneumonia seed=1,2,3": product(
         TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]

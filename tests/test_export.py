@@ -354,7 +354,7 @@ def test_a_method_without_such_a_form_says_so(name, tmp_path):
     [
         (["backbone=mae_base"], "no image classifier of type vit_mae with its head"),
         (["backbone=dinov3_base"], "no image classifier of type dinov3_vit with its head"),
-        (["method=resnet18"], "at 28 px: a 3x3 convolution of stride 1 without pooling"),
+        (["method=resnet18"], "at 28 px: a 3x3 convolution without pooling"),
     ],
 )
 def test_what_transformers_has_no_class_for_is_refused_by_name(settings, why, tmp_path):

@@ -114,7 +114,7 @@ def test_an_explanation_of_a_run(home, trained):
     done = go(home, str(only_run(home)), "images=each:1", "methods=attention", "tests=false",
               trained[1].replace("'", ""), module="explain")  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "2 images of the test split" in done.stdout
+    assert "Maps over images of the test split (the first 1 of each class)" in done.stdout
     assert (only_run(home) / "explanation" / "explanation.npz").is_file()
 
 

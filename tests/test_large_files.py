@@ -159,6 +159,7 @@ print(resources.peak_memory() - before)
 """
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_a_load_and_a_pass(tmp_path):
     n = 60_000  # TissueMNIST has four times as many; 141 MB in the three splits
     images = np.arange(n * 784, dtype=np.uint32).astype(np.uint8).reshape(n, 28, 28)

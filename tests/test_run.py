@@ -172,6 +172,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(tmp_path):
     assert 0 < done.stdout.count("epoch ") < 6
 
 
+@pytest.mark.slow
 def test_two_processes_that_start_the_same_run_do_not_damage_it(tmp_path):
     both = [
         subprocess.Popen([sys.executable, "-m", "beitmed.train", *FAST], cwd=tmp_path,
@@ -280,7 +281,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("dataset", ["breast", "pneumonia"])
+@pytest.mark.parametrize("dataset", ["breast", pytest.param("pneumonia", marks=pytest.mark.slow)])
 def test_on_real_data(tmp_path, dataset):
     run = run_here(
         tmp_path, f"dataset={dataset}", f"data.root={REAL_DATA}", "data.allow_unofficial=true",

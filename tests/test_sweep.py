@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from conftest import FAST, beitmed
 
 
@@ -38,6 +39,7 @@ def test_b_alone_is_b_after_a_and_a_failing_variant_spares_the_others(tmp_path):
     assert again.stdout.count("finished before") == 2
 
 
+@pytest.mark.slow
 def test_a_warm_run_leaves_nothing_behind_for_a_cold_one_in_the_same_process(tmp_path):
     # Once, building a top without its trunk left an index without values in a cache of
     # transformers, and every network built later in the process had a random position bias.

@@ -148,7 +148,7 @@ def test_the_freeze_depth_experiment_shares_one_pass_and_a_depth_too_many_is_lef
     assert {boundary for _, boundary in stored(tmp_path)} == {3}
 
 
-@pytest.mark.parametrize("pruned", ["all", "own"])
+@pytest.mark.parametrize("pruned", [pytest.param("all", marks=pytest.mark.slow), "own"])
 def test_a_result_does_not_depend_on_what_the_cache_holds(tmp_path, pruned):
     alone = run(tmp_path / "alone", "unfreeze=1")
     run(tmp_path, "unfreeze=5")  # a shallower boundary of the same images

@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_code_its_data_the_licence_and_every_yaml_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     source = REPOSITORY / "src"
-    kinds = (".py", ".jinja", ".css", ".js", ".csv")
+    kinds = (".py", ".jinja", ".css", ".js", ".csv", ".yaml")
     code = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.suffix in kinds}
     conf = REPOSITORY / "conf"
     yaml = {f"beitmed/conf/{p.relative_to(conf).as_posix()}" for p in conf.rglob("*.yaml")}

@@ -20,7 +20,7 @@ from filelock import LeaseCompromise, SoftFileLease, Timeout
 from beitmed.errors import UserError, disk_error
 
 log = logging.getLogger(__name__)
-LEASE = 60.0  # seconds without a sign of life; the same for all that share a folder
+LEASE = 30.0  # seconds without a sign of life; the same for all that share a folder
 _AGAIN = 0.25  # seconds between two looks at a lock that another process has
 
 

@@ -36,7 +36,23 @@ def _has_configs(folder: Path) -> bool:
         return False
 
 
-def fetch(name: str, revision: str, key: str = "backbone.weights") -> Path:
+def locate(given: str, revision: str, key: str, example: str) -> Path:
+    """The folder of what a setting names: one on this machine, or a hub name's, fetched if needed.
+
+    Raises UserError as `fetch`, and for what is neither. example: a hub name, for that message.
+    """
+    folder = Path(given).expanduser()
+    if folder.is_dir():
+        return folder
+    if given.startswith((".", "/", "~")) or given.count("/") != 1:
+        raise UserError(
+            f"{key}: found {given}, which is neither a folder, nor a hub name such as {example}, "
+            "nor random."
+        )
+    return fetch(given, revision, key)
+
+
+def fetch(name: str, revision: str, key: str) -> Path:
     """The folder of a checkpoint, fetched if it is not here yet, with a progress bar.
 
     Prefers safetensors; the old PyTorch format is fetched only where there is nothing else.

@@ -258,16 +258,9 @@ def _input_size(processor: BaseImageProcessor) -> int:
 
 def locate(backbone: BackboneConfig) -> Path:
     """The folder of a backbone's checkpoint, fetched by its hub name if it is not here."""
-    given = backbone.weights
-    folder = Path(given).expanduser()
-    if folder.is_dir():
-        return folder
-    if given.startswith((".", "/", "~")) or given.count("/") != 1:
-        raise UserError(
-            f"backbone.weights: found {given}, which is neither a folder, nor a hub name such as "
-            "owner/model, nor random."
-        )
-    return hub.fetch(given, backbone.revision or "main")
+    return hub.locate(
+        backbone.weights, backbone.revision or "main", "backbone.weights", "owner/model"
+    )
 
 
 def _config(folder: Path, backbone: BackboneConfig | None) -> PreTrainedConfig:

@@ -55,15 +55,7 @@ def complete(cfg: PretrainRun) -> PretrainRun:
 
 
 def locate(given: str) -> Path:
-    folder = Path(given).expanduser()
-    if folder.is_dir():
-        return folder
-    if given.startswith((".", "/", "~")) or given.count("/") != 1:
-        raise UserError(
-            f"objective.tokenizer: found {given}, which is neither a folder, nor a hub name such "
-            "as facebook/flava-image-codebook, nor random."
-        )
-    return hub.fetch(given, "main", key="objective.tokenizer")
+    return hub.locate(given, "main", "objective.tokenizer", "facebook/flava-image-codebook")
 
 
 def load(objective: TokensObjective, side: int) -> Tokenizer:

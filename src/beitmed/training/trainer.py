@@ -145,14 +145,18 @@ class _Progress(ProgressCallback):
         pass
 
 
-class _EpochReport(TrainerCallback):
-    def __init__(self, report: Callable[[Row], None]) -> None:
-        self.report = report
+class EpochReport(TrainerCallback):
+    """Hands the latest row of a history over whenever held-out images were looked at."""
+
+    def __init__(
+        self, report: Callable[[Row], None], history: Callable[[TrainerState], list[Row]]
+    ) -> None:
+        self.report, self.history = report, history
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        self.report(history(state)[-1])
+        self.report(self.history(state)[-1])
 
 
 def build(
@@ -206,7 +210,7 @@ def fit(
     Returns the history, one row an epoch. Raises UserError at the first loss that is not finite.
     """
     trainer = build(network, train, val, cfg, checkpoints, score)
-    trainer.add_callback(_EpochReport(report))
+    trainer.add_callback(EpochReport(report, history))
     trainer.train(resume_from_checkpoint=last_complete(checkpoints))
     return history(trainer.state)
 

@@ -74,16 +74,6 @@ class _Looks(TrainerCallback):
         return control
 
 
-class _Report(TrainerCallback):
-    def __init__(self, report: Callable[[Row], None]) -> None:
-        self.report = report
-
-    def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        self.report(history(state)[-1])
-
-
 def _slice(batch: Any, start: int, stop: int) -> Any:
     return {
         name: _slice(values, start, stop) if isinstance(values, dict) else values[start:stop]
@@ -126,7 +116,7 @@ def fit(
     UserError at the first loss that is not finite.
     """
     run = build(network, batches, order, cfg, checkpoints, every, look)
-    run.add_callback(_Report(report))
+    run.add_callback(trainer.EpochReport(report, history))
     run.train(resume_from_checkpoint=trainer.last_complete(checkpoints))
     return history(run.state)
 

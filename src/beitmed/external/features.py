@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -30,22 +28,15 @@ def reader(found: Trained) -> tuple[Read, str]:
         read = feature_rows.Reader.build(cfg, found.class_names)
         return read, f"pooled output of {cfg.backbone.name} as it was before training"
     if isinstance(found.model, ResNet):
-        return _penultimate(found.model), f"what the last layer of the {cfg.method.name} reads"
+        asked = found.model.with_features
+        what = f"what the last layer of the {cfg.method.name} reads"
+        return (lambda images: asked(images)[1].astype(np.float64)), what
     return _pixels, f"pixels at {near_duplicates.SIDE} px"
 
 
 def chosen(n: int, seed: int) -> np.ndarray:
     """Indices of the images that are compared: all, or `MOST` at random, sorted."""
     return np.sort(np.random.default_rng(seed).permutation(n)[:MOST])
-
-
-def _penultimate(model: Any) -> Read:
-    from torch import nn
-
-    network = copy.copy(model.network)
-    network._modules = {**model.network._modules, "fc": nn.Identity()}
-    headless = type(model)(model.cfg, network, model.batch_size)
-    return headless.logits
 
 
 def _pixels(images: np.ndarray | Rows) -> np.ndarray:

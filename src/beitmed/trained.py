@@ -10,6 +10,7 @@ from pathlib import Path
 from beitmed import data, methods
 from beitmed.config import Config
 from beitmed.data import Data
+from beitmed.data.colour import is_colour
 from beitmed.data.new_images import Form
 from beitmed.errors import UserError
 from beitmed.model import Model
@@ -50,7 +51,7 @@ class Trained:
         """
         colour = self.run.data.get("colour")
         if colour is None:  # a folder of before this was noted
-            colour = len(self.data.train.images.shape) == 4
+            colour = is_colour(self.data.train.images)
         dataset = self.cfg.dataset
         return Form(self.cfg.size, colour, dataset.fit, dataset.intensity, dataset.min_side)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from beitmed.data import image_files
+from beitmed.data.colour import to_grey
 from beitmed.data.image_files import Fit, ImageProblem, Intensity
 
 AS_GREY = "in colour, read as grey"
@@ -137,4 +137,4 @@ def _channels(image: np.ndarray, form: Form) -> tuple[np.ndarray, str]:
         return image[..., 0], ""
     if form.refuses_colour:
         raise ImageProblem("is in colour, and the run was trained on grey images")
-    return np.asarray(Image.fromarray(image).convert("L")), AS_GREY
+    return to_grey(image), AS_GREY

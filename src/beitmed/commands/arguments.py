@@ -30,6 +30,15 @@ class Arguments:
     values: Mapping[str, str | None]
     others: tuple[str, ...] = field(default_factory=tuple)
 
+    def one_run(self, example: str) -> Path:
+        """The only folder that was given. Raises UserError for none or several of them."""
+        if len(self.folders) != 1:
+            found = ", ".join(map(str, self.folders)) or "none"
+            raise UserError(
+                f"found {len(self.folders)} run folders ({found}); allowed: one, as in `{example}`"
+            )
+        return self.folders[0]
+
     def is_on(self, key: str) -> bool:
         return self.values[key] == "true"
 

@@ -33,13 +33,8 @@ KEYS = {
 
 def _export(arguments: Sequence[str]) -> int:
     given = parser.parse(arguments, KEYS, others=True)
-    if len(given.folders) != 1:
-        found = ", ".join(map(str, given.folders)) or "none"
-        raise UserError(
-            f"found {len(given.folders)} run folders ({found}); allowed: one, as in `beitmed "
-            "export outputs/<run> to=huggingface`"
-        )
-    [folder], to, out = given.folders, given.values["to"], given.values["output_dir"]
+    folder = given.one_run("beitmed export outputs/<run> to=huggingface")
+    to, out = given.values["to"], given.values["output_dir"]
     if to is None:
         raise UserError("to: is missing; give to=huggingface or to=onnx")
     forms.refuse(reader.read_config(folder, given.others), to)

@@ -52,13 +52,7 @@ _OF_PLACE = ("root", "download", "mirror", "allow_unofficial")
 def _validate(arguments: Sequence[str]) -> int:
     options, rest = jobs.options(arguments)
     given = parser.parse(rest, KEYS, others=True)
-    if len(given.folders) != 1:
-        found = ", ".join(map(str, given.folders)) or "none"
-        raise UserError(
-            f"found {len(given.folders)} run folders ({found}); allowed: one, as in `beitmed "
-            "validate outputs/<run> dataset=pneumonia`"
-        )
-    [run] = given.folders
+    run = given.one_run("beitmed validate outputs/<run> dataset=pneumonia")
     changes, of_data = _sorted(given.others)
     found_run = trained.open_run(run, changes)
     stated = classes.parse(given.values["classes"])

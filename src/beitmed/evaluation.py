@@ -90,10 +90,7 @@ def evaluate(folder: Run, cfg: Config) -> dict[str, Estimate]:
             "parameters": model["parameters"],
             **reader.classes(cfg, class_names),
             "n": {"train": len(trained), **{name: len(y) for name, y in labels.items()}},
-            "patients": {
-                name: None if split.groups is None else len(set(split.groups))
-                for name, split in splits.items()
-            },
+            "patients": {name: split.patients for name, split in splits.items()},
             "evaluation": config.evaluation(cfg),
             "test": {name: estimate.as_dict() for name, estimate in estimates.items()},
             "without_skill": tasks.without_skill(task, estimates),

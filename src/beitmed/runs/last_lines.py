@@ -22,7 +22,7 @@ def lines(
 ) -> list[str]:
     """The lines, of a finished evaluation; beside: what `published.beside` found."""
     task, positive = tasks.of(cfg.dataset.task), cfg.dataset.positive_label
-    patients = "" if test.groups is None else f" of {len(set(test.groups))} patients"
+    patients = "" if test.patients is None else f" of {test.patients} patients"
     said = [
         f"Test set: {len(test.labels):,} images{patients}; {task.whose(class_names, positive)}.",
         *([f"Note: {'; '.join(caveats)}."] if caveats else []),

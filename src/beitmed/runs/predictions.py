@@ -25,6 +25,11 @@ class Predictions:
     logits: np.ndarray
     groups: tuple[str, ...] | None = None
 
+    @property
+    def patients(self) -> int | None:
+        """How many there are; None where they are not known."""
+        return None if self.groups is None else len(set(self.groups))
+
 
 def table(splits: Mapping[str, Predictions]) -> tuple[list[str], list[list[Any]]]:
     """The header and the rows of the file."""

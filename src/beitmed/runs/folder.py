@@ -115,6 +115,10 @@ class Run:
         """Write the metrics, which marks the run as done, and drop what was there to resume."""
         self._resources.stop()
         self.write_json(name, metrics)
+        self.drop_checkpoints()
+
+    def drop_checkpoints(self) -> None:
+        """Remove what was there to go on from."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
@@ -133,7 +137,10 @@ def open_run(cfg: Config) -> Iterator[Run]:
             if fresh:
                 _refuse_changed_weights(cfg, path)
             path.mkdir(exist_ok=True)
+            files.clear_up(path)
             _claim(run, cfg)
+            if run.finished:
+                run.drop_checkpoints()  # a process that was killed had no time to
             with _log_file(path / "run.log"):
                 yield run
         except BaseException as e:

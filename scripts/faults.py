@@ -1,0 +1,183 @@
+"""What becomes of works that are killed, that run out of disk, and whose cache is not what it was.
+
+    python scripts/faults.py [--csv FILE] [--only kill disk cache] [--seed N] [--scratch FOLDER]
+    python scripts/faults.py --smoke
+
+Every try is a real `python -m beitmed` in a folder of its own. It passes if the same command, given
+again, leaves the bytes of a folder in which nothing happened, and no file more or less, and if
+nothing half-written had its final name meanwhile. Left out of the comparison: run.log, and of
+environment.json the keys seconds and phases. The moments are random: phases in turn, each at a time
+within its length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib.util
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import faults_cache
+import faults_stops
+import faults_work
+from faults_stops import Result
+from faults_work import State, Undisturbed, Work
+
+Problem = tuple[str, str | None]
+
+
+class Size(NamedTuple):
+    """How often each thing happens."""
+
+    run: int
+    sweep: int
+    report: int
+    audit: int
+    full_run: int
+    full_others: int
+    limits: int
+    processes: int
+    bytes_each: int
+
+
+FULL = Size(50, 20, 10, 10, 16, 4, len(faults_stops.SIZES), 8, 12)
+SMOKE = Size(6, 2, 2, 2, 1, 0, 1, 3, 1)
+
+
+class Faults:
+    """All scenarios, below one folder."""
+
+    def __init__(self, scratch: Path, size: Size, seed: int) -> None:
+        self.scratch, self.size, self.rng = scratch, size, random.Random(seed)
+        self._undisturbed: dict[str, Undisturbed] = {}
+
+    def undisturbed(self, work: Work) -> Undisturbed:
+        """What a work leaves, whatever it found; done once."""
+        if work.name not in self._undisturbed:
+            folder = self.scratch / f"undisturbed-{work.name.replace(', ', '-')}"
+            found = self._undisturbed[work.name] = faults_work.undisturbed(work, folder)
+            told = ", ".join(f"{phase} {s:.2f}" for phase, s in found.seconds.items())
+            print(f"{work.name}, undisturbed, in s: {told}", flush=True)
+        return self._undisturbed[work.name]
+
+    def sweeps(self) -> list[Work]:
+        """By each launcher that is installed here."""
+        joblib = importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is not None
+        if not joblib:
+            print("launcher=joblib is not installed: sweeps by launcher=local only", flush=True)
+        return [faults_work.sweep(name) for name in ("joblib", "local")[not joblib :]]
+
+    def reports(self) -> list[tuple[Work, State | None]]:
+        """A report where there is none, and where another stands; and what that one is."""
+        outputs = self.undisturbed(faults_work.sweep("local")).folder / "outputs"
+        new = faults_work.report(outputs)
+        old = self.scratch / "undisturbed-old-report"
+        if not old.exists():
+            other = replace(new, arguments=(*new.arguments, "margin=0.1"))
+            faults_work.undisturbed(other, old)
+        replacing = faults_work.report(outputs, old / "report")
+        return [(new, None), (replacing, faults_work.state(old))]
+
+    def stopped(self, scenario: str, works: list[tuple[Work, State | None]], tries: int,
+                stop: Callable[[Work, Undisturbed, tuple[str, float], State | None], Problem],
+                ) -> Result:  # fmt: skip
+        """Stop works in turn, at random moments."""
+        result = Result(scenario)
+        for i, (work, old) in enumerate(works):
+            of = self.undisturbed(work)
+            share = len(range(i, tries, len(works)))
+            for moment in faults_stops.moments(work, of, share, self.rng):
+                result.count(*stop(work, of, moment, old))
+        return result
+
+    def kills(self) -> list[Result]:
+        def kill(work: Work, of: Undisturbed, at: tuple[str, float], old: State | None) -> Problem:
+            return faults_stops.kill(work, of, self.scratch, at, old)
+
+        size = self.size
+        return [
+            self.stopped("a run killed", [(faults_work.run(), None)], size.run, kill),
+            *(
+                self.stopped(f"a {work.name}, killed", [(work, None)],
+                             len(range(i, size.sweep, len(self.sweeps()))), kill)
+                for i, work in enumerate(self.sweeps())
+            ),
+            self.stopped("a report killed", self.reports(), size.report, kill),
+            self.stopped("an audit killed", [(faults_work.audit(), None)], size.audit, kill),
+        ]  # fmt: skip
+
+    def disks(self) -> list[Result]:
+        run, audit = faults_work.run(), faults_work.audit()
+        with faults_stops.disk(self.scratch / "disk") as on:
+
+            def fill(
+                work: Work, of: Undisturbed, at: tuple[str, float], old: State | None
+            ) -> Problem:
+                return faults_stops.fill(work, of, on, at, old)
+
+            found = [self.stopped(f"a run on {on.kind}", [(run, None)], self.size.full_run, fill)]
+            if self.size.full_others:
+                for name, works in (
+                    ("sweep", [(work, None) for work in self.sweeps()]),
+                    ("report", self.reports()), ("audit", [(audit, None)]),
+                ):  # fmt: skip
+                    found.append(
+                        self.stopped(f"{name} on {on.kind}", works, self.size.full_others, fill)
+                    )
+        small = Result("a run whose files can grow to a size only")
+        for limit in self.rng.sample(faults_stops.SIZES, self.size.limits):
+            small.count(*faults_stops.limit(run, self.undisturbed(run), self.scratch, limit))
+        return [*found, small]
+
+    def caches(self) -> list[Result]:
+        run, size = faults_work.run(), self.size
+        of = self.undisturbed(run)
+        return [
+            faults_cache.together(run, of, self.scratch, size.processes),
+            faults_cache.seeds(run, self.scratch, size.processes),
+            faults_cache.read_only(run, of, self.scratch),
+            faults_cache.changed_bytes(run, of, self.scratch, size.bytes_each, self.rng),
+        ]
+
+
+def main() -> None:
+    """Do what is asked for, print the table, and exit with 1 if a try has not passed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--smoke", action="store_true", help="a few of each")
+    parser.add_argument("--only", nargs="+", default=["kill", "disk", "cache"])
+    parser.add_argument("--csv", type=Path, help="also write the table here")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
+    parser.add_argument("--scratch", type=Path, help="kept, with the folders of what went wrong")
+    given = parser.parse_args()
+    scratch = given.scratch or Path(tempfile.mkdtemp(prefix="beitmed-faults-"))
+    scratch.mkdir(parents=True, exist_ok=True)
+    faults = Faults(scratch.resolve(), SMOKE if given.smoke else FULL, given.seed)
+    kinds = {"kill": faults.kills, "disk": faults.disks, "cache": faults.caches}
+    begun, results = time.monotonic(), list[Result]()
+    for kind in given.only:
+        results += kinds[kind]()
+    print(f"\n{(time.monotonic() - begun) / 60:.1f} minutes\n")
+    rows = [(r.scenario, r.tries, r.passed, r.told) for r in results]
+    for row in [("scenario", "tries", "passed", "hit"), *rows]:
+        print(f"{row[0]:44} {row[1]!s:>5} {row[2]!s:>6}  {row[3]}")
+    if given.csv is not None:
+        with given.csv.open("w", encoding="utf-8", newline="") as f:
+            csv.writer(f, lineterminator="\n").writerows(
+                [("scenario", "tries", "passed", "hit"), *rows]
+            )
+    wrong = [f"{r.scenario}, {problem}" for r in results for problem in r.wrong]
+    if given.scratch is None and not wrong:
+        shutil.rmtree(scratch)
+    sys.exit("\n".join(["", f"not passed, see {scratch}:", *wrong]) if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,11 @@
 """What becomes of works that are killed, that run out of disk, and whose cache is not what it was.
 
-    python scripts/faults.py [--csv FILE] [--only kill disk cache] [--seed N] [--scratch FOLDER]
+    python scripts/faults.py [--csv FILE] [--only run sweep ...] [--seed N] [--scratch FOLDER]
     python scripts/faults.py --smoke
 
-Every try is a real `python -m beitmed` in a folder of its own. It passes if the same command, given
+A try is a `beitmed` command in a process and a folder of its own: every fifth a new `python -m
+beitmed`, the others forks of a process that has imported PyTorch before, which saves hours (all of
+them new: --cold). It passes if the same command, given
 again, leaves the bytes of a folder in which nothing happened, and no file more or less, and if
 nothing half-written had its final name meanwhile. Left out of the comparison: run.log, and of
 environment.json the keys seconds and phases. The moments are random: phases in turn, each at a time
@@ -22,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,6 +34,7 @@ import faults_work
 from faults_stops import Result
 from faults_work import State, Undisturbed, Work
 
+_KINDS = ("run", "sweep", "report", "audit", "disk", "cache")
 Problem = tuple[str, str | None]
 
 
@@ -55,8 +59,9 @@ SMOKE = Size(6, 2, 2, 2, 1, 0, 1, 3, 1)
 class Faults:
     """All scenarios, below one folder."""
 
-    def __init__(self, scratch: Path, size: Size, seed: int) -> None:
-        self.scratch, self.size, self.rng = scratch, size, random.Random(seed)
+    def __init__(self, scratch: Path, size: Size, seed: int, cold: bool) -> None:
+        self.scratch, self.size, self.cold = scratch, size, cold
+        self.rng = random.Random(seed)
         self._undisturbed: dict[str, Undisturbed] = {}
 
     def undisturbed(self, work: Work) -> Undisturbed:
@@ -87,42 +92,40 @@ class Faults:
         return [(new, None), (replacing, faults_work.state(old))]
 
     def stopped(self, scenario: str, works: list[tuple[Work, State | None]], tries: int,
-                stop: Callable[[Work, Undisturbed, tuple[str, float], State | None], Problem],
-                ) -> Result:  # fmt: skip
+                stop: Callable[..., Problem]) -> Result:  # fmt: skip
         """Stop works in turn, at random moments."""
         result = Result(scenario)
         for i, (work, old) in enumerate(works):
             of = self.undisturbed(work)
             share = len(range(i, tries, len(works)))
-            for moment in faults_stops.moments(work, of, share, self.rng):
-                result.count(*stop(work, of, moment, old))
+            for at, moment in enumerate(faults_stops.moments(work, of, share, self.rng)):
+                # The first phase is the imports: there is nothing to kill in a fork.
+                cold = self.cold or at % 5 == 0 or moment[0] == work.phases[0]
+                result.count(*stop(work, of, moment=moment, cold=cold, old=old))
         return result
 
-    def kills(self) -> list[Result]:
-        def kill(work: Work, of: Undisturbed, at: tuple[str, float], old: State | None) -> Problem:
-            return faults_stops.kill(work, of, self.scratch, at, old)
-
-        size = self.size
-        return [
-            self.stopped("a run killed", [(faults_work.run(), None)], size.run, kill),
-            *(
+    def killed(self, name: str) -> list[Result]:
+        """What is killed and started again, by its name."""
+        kill, size = partial(faults_stops.kill, scratch=self.scratch), self.size
+        if name == "sweep":
+            works = self.sweeps()
+            return [
                 self.stopped(f"a {work.name}, killed", [(work, None)],
-                             len(range(i, size.sweep, len(self.sweeps()))), kill)
-                for i, work in enumerate(self.sweeps())
-            ),
-            self.stopped("a report killed", self.reports(), size.report, kill),
-            self.stopped("an audit killed", [(faults_work.audit(), None)], size.audit, kill),
-        ]  # fmt: skip
+                             len(range(i, size.sweep, len(works))), kill)
+                for i, work in enumerate(works)
+            ]  # fmt: skip
+        works_of = {
+            "run": lambda: [(faults_work.run(), None)],
+            "report": self.reports,
+            "audit": lambda: [(faults_work.audit(), None)],
+        }
+        tries = {"run": size.run, "report": size.report, "audit": size.audit}
+        return [self.stopped(f"{name}, killed", works_of[name](), tries[name], kill)]
 
     def disks(self) -> list[Result]:
         run, audit = faults_work.run(), faults_work.audit()
         with faults_stops.disk(self.scratch / "disk") as on:
-
-            def fill(
-                work: Work, of: Undisturbed, at: tuple[str, float], old: State | None
-            ) -> Problem:
-                return faults_stops.fill(work, of, on, at, old)
-
+            fill = partial(faults_stops.fill, on=on)
             found = [self.stopped(f"a run on {on.kind}", [(run, None)], self.size.full_run, fill)]
             if self.size.full_others:
                 for name, works in (
@@ -152,18 +155,19 @@ def main() -> None:
     """Do what is asked for, print the table, and exit with 1 if a try has not passed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--smoke", action="store_true", help="a few of each")
-    parser.add_argument("--only", nargs="+", default=["kill", "disk", "cache"])
+    parser.add_argument("--only", nargs="+", choices=_KINDS, default=_KINDS)
     parser.add_argument("--csv", type=Path, help="also write the table here")
+    parser.add_argument("--cold", action="store_true", help="every try a new python")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--scratch", type=Path, help="kept, with the folders of what went wrong")
     given = parser.parse_args()
     scratch = given.scratch or Path(tempfile.mkdtemp(prefix="beitmed-faults-"))
     scratch.mkdir(parents=True, exist_ok=True)
-    faults = Faults(scratch.resolve(), SMOKE if given.smoke else FULL, given.seed)
-    kinds = {"kill": faults.kills, "disk": faults.disks, "cache": faults.caches}
+    faults = Faults(scratch.resolve(), SMOKE if given.smoke else FULL, given.seed, given.cold)
+    kinds = {"disk": faults.disks, "cache": faults.caches}
     begun, results = time.monotonic(), list[Result]()
     for kind in given.only:
-        results += kinds[kind]()
+        results += kinds[kind]() if kind in kinds else faults.killed(kind)
     print(f"\n{(time.monotonic() - begun) / 60:.1f} minutes\n")
     rows = [(r.scenario, r.tries, r.passed, r.told) for r in results]
     for row in [("scenario", "tries", "passed", "hit"), *rows]:

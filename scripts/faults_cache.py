@@ -14,7 +14,7 @@ from pathlib import Path
 import faults_work
 import numpy as np
 from faults_stops import Result
-from faults_work import Undisturbed, Work
+from faults_work import Process, Undisturbed, Work
 
 from beitmed import data, pipeline
 from beitmed.commands import jobs
@@ -25,11 +25,11 @@ def together(work: Work, of: Undisturbed, scratch: Path, processes: int) -> Resu
     """The same command several times at once: one does it, and all end well."""
     result = Result(f"{processes} processes, one run and one cache")
     folder = scratch / "together"
-    started = [faults_work.start(work, folder) for _ in range(processes)]
-    ended = [(p.communicate(timeout=1200)[0], p.returncode) for p in started]
+    started = [Process(work, folder, cold=True) for _ in range(processes)]
+    ended = [(p.wait(), p.said()) for p in started]
     problem = faults_work.differing(folder, of)
-    trained = sum("training on" in said for said, _ in ended)
-    for said, code in ended:
+    trained = sum("training on" in said for _, said in ended)
+    for code, said in ended:
         one = f"exit code {code}: {said[-2000:]}" if code else problem
         result.count("did it" if "training on" in said else "found it done", one)
     if trained != 1:
@@ -43,15 +43,15 @@ def seeds(work: Work, scratch: Path, processes: int) -> Result:
     chosen = [str(i + 11) for i in range(processes)]
     each = [replace(work, arguments=(*work.arguments, f"seed={seed}")) for seed in chosen]
     folder = scratch / "seeds"
-    started = [faults_work.start(one, folder) for one in each]
-    ended = [(p.communicate(timeout=1200)[0], p.returncode) for p in started]
+    started = [Process(one, folder, cold=False) for one in each]
+    ended = [(p.wait(), p.said()) for p in started]
     after_one_another = ("train", "-m", *work.arguments[1:], f"seed={','.join(chosen)}")
     expected = faults_work.undisturbed(
         replace(work, arguments=after_one_another), scratch / "seeds-alone"
     )
     problem = faults_work.differing(folder, expected)
-    filled = sum("computing" in said for said, _ in ended)
-    for said, code in ended:
+    filled = sum("computing" in said for _, said in ended)
+    for code, said in ended:
         one = f"exit code {code}: {said[-2000:]}" if code else problem
         result.count("filled" if "computing" in said else "read", one)
     if filled != 1:

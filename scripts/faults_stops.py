@@ -7,7 +7,6 @@ import os
 import random
 import resource
 import shutil
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import faults_work
-from faults_work import State, Undisturbed, Work
+from faults_work import Process, State, Undisturbed, Work
 
 SIZES = (0, 100, 1_000, 5_000, 20_000, 60_000, 200_000)  # bytes; of the files of a small disk
 _LARGE = "4g"
@@ -53,34 +52,29 @@ def moments(work: Work, of: Undisturbed, tries: int, rng: random.Random) -> list
     return [(phase, rng.uniform(0, of.seconds[phase])) for phase in chosen]
 
 
-def wait_for(work: Work, folder: Path, process: subprocess.Popen[str], moment: tuple[str, float]
-             ) -> None:  # fmt: skip
-    """Wait until a work is in a phase, or beyond it, for so many seconds, or is over."""
+def wait_for(work: Work, folder: Path, process: Process, moment: tuple[str, float]) -> str:
+    """Wait until a work is in a phase, or beyond it, for so many seconds; the phase it is in."""
     order = work.phases.index
     while process.poll() is None and order(work.phase(folder)) < order(moment[0]):
         time.sleep(0.002)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(moment[1])
+    return "over" if process.wait(moment[1]) is not None else work.phase(folder)
 
 
-def kill(work: Work, of: Undisturbed, scratch: Path, moment: tuple[str, float],
+def kill(work: Work, of: Undisturbed, scratch: Path, moment: tuple[str, float], cold: bool,
          old: State | None = None) -> tuple[str, str | None]:  # fmt: skip
     """Kill a work at a moment and start it again: the phase that was hit, and what is wrong."""
     folder = fresh(work, scratch)
-    process = faults_work.start(work, folder)
-    wait_for(work, folder, process, moment)
-    hit = work.phase(folder) if process.poll() is None else "over"
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process = Process(work, folder, cold)
+    hit = wait_for(work, folder, process, moment)
+    process.kill()
     problem = _survivors(folder) or faults_work.whole(folder, of, old)
-    return hit, problem or again(work, of, folder)
+    return hit, problem or again(work, of, folder, cold)
 
 
-def again(work: Work, of: Undisturbed, folder: Path) -> str | None:
+def again(work: Work, of: Undisturbed, folder: Path, cold: bool) -> str | None:
     """Give the command again, and compare; the folder goes if all is well."""
     begun = time.monotonic()
-    code, said = faults_work.finish(work, folder)
+    code, said = faults_work.finish(work, folder, cold)
     if code:
         return f"exit code {code}: {said[-2000:]}"
     if "waiting" in said and time.monotonic() - begun > 25:
@@ -100,12 +94,18 @@ def fresh(work: Work, scratch: Path) -> Path:
 
 
 def _survivors(folder: Path) -> str | None:
-    """Whether processes still work in a folder, which no kill would have left."""
-    time.sleep(0.05)
+    """Whether a process works on in a folder seconds later, which no kill would have left."""
+    end = time.monotonic() + 5
+    while (found := _inside(folder)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return f"lives on: {found}" if found else None
+
+
+def _inside(folder: Path) -> str | None:
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if (process / "cwd").resolve() == folder.resolve():
-                return f"process {process.name} lives on"
+                return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:200]
     return None
 
 
@@ -130,7 +130,7 @@ class Disk:
     def kind(self) -> str:
         return "a file system that is full" if self.mounted else "a limit of files' sizes"
 
-    def fill(self, process: subprocess.Popen[str]) -> None:
+    def fill(self, process: Process) -> None:
         if not self.mounted:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
@@ -159,36 +159,33 @@ def disk(folder: Path) -> Iterator[Disk]:
         made.close()
 
 
-def fill(work: Work, of: Undisturbed, on: Disk, moment: tuple[str, float],
+def fill(work: Work, of: Undisturbed, on: Disk, moment: tuple[str, float], cold: bool,
          old: State | None = None) -> tuple[str, str | None]:  # fmt: skip
     """Let the disk be full from a moment on, then make space and start the work again."""
     folder = fresh(work, on.folder)
-    process = faults_work.start(work, folder)
-    wait_for(work, folder, process, moment)
-    hit = work.phase(folder) if process.poll() is None else "over"
+    process = Process(work, folder, cold)
+    hit = wait_for(work, folder, process, moment)
     on.fill(process)
-    said = process.communicate(timeout=600)[0]
+    process.wait()
     on.empty()
-    problem = _told(work, process.returncode, said) or faults_work.whole(folder, of, old)
-    hit = hit if process.returncode else "nothing more to write"
-    return hit, problem or again(work, of, folder)
+    problem = _told(work, process) or faults_work.whole(folder, of, old)
+    hit = hit if process.code else "nothing more to write"
+    return hit, problem or again(work, of, folder, cold)
 
 
 def limit(work: Work, of: Undisturbed, scratch: Path, size: int) -> tuple[str, str | None]:
     """The same with a disk on which no file can become larger than `size` bytes."""
     folder = fresh(work, scratch)
-    process = faults_work.start(
-        work, folder,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
-    )  # fmt: skip
-    said = process.communicate(timeout=600)[0]
-    hit = work.phase(folder)
-    problem = _told(work, process.returncode, said) or faults_work.whole(folder, of)
-    return f"{size:,} bytes, {hit}", problem or again(work, of, folder)
+    process = Process(work, folder, cold=False, limit=size)
+    process.wait()
+    hit = f"{size:,} bytes, {work.phase(folder)}"
+    problem = _told(work, process) or faults_work.whole(folder, of)
+    return hit, problem or again(work, of, folder, cold=False)
 
 
-def _told(work: Work, code: int, said: str) -> str | None:
+def _told(work: Work, process: Process) -> str | None:
     """Whether a full disk is said as it must be."""
+    code, said = process.code, process.said()
     if code == 0:  # what was to be written was there already
         return None
     if code not in work.codes or "Traceback" in said:

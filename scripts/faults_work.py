@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
+import resource
 import shutil
-import subprocess
+import signal
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
 import numpy as np
+
+from beitmed.commands import front
+
+for _name in ("pipeline", "commands.train", "commands.report", "commands.audit",
+              "report.content.contents", "report.render.folder"):  # fmt: skip
+    importlib.import_module(f"beitmed.{_name}")  # what a fork need not import again
 
 #: A complete run of seconds; SYNTHETIC images, RANDOM weights.
 RUN = ("experiment=quickstart", "data.limit=48", "train.epochs=2", "evaluate.n_resamples=200",
@@ -46,39 +58,89 @@ class Undisturbed:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def start(work: Work, folder: Path, **options: object) -> subprocess.Popen[str]:
-    """Begin a work in a folder of its own, as the first process of a new group."""
-    temporary = folder / ".tmp"
-    temporary.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
-                   "TMPDIR": str(temporary), "HOME": str(folder.parent / ".home"),
-                   "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
-    return subprocess.Popen(
-        [sys.executable, "-m", "beitmed", *work.arguments], cwd=folder, env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, **options,
-    )  # fmt: skip
+class Process:
+    """A work that goes on in a folder of its own, as the first process of a new group.
+
+    cold: a new `python -m beitmed`, whose imports take seconds; else a fork of this process, which
+    has imported everything and done nothing. limit: bytes to which its files can grow.
+    """
+
+    def __init__(self, work: Work, folder: Path, cold: bool, limit: int | None = None) -> None:
+        (folder / ".tmp").mkdir(parents=True, exist_ok=True)
+        self._log = folder.parent / f".{folder.name}.{time.monotonic_ns()}.log"
+        self.code: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                os.setsid()
+                _become(work, folder, self._log, cold, limit)
+            finally:
+                os._exit(70)
+
+    def poll(self) -> int | None:
+        """The exit code if it is over; negative for a signal."""
+        if self.code is None and (found := os.waitpid(self.pid, os.WNOHANG))[0]:
+            self.code = os.waitstatus_to_exitcode(found[1])
+        return self.code
+
+    def wait(self, seconds: float = 1200) -> int | None:
+        """The same after its end, or after so many seconds."""
+        end = time.monotonic() + seconds
+        while self.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        return self.code
+
+    def kill(self) -> None:
+        """Kill the group, and wait."""
+        if self.poll() is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
+
+    def said(self) -> str:
+        return self._log.read_text()
 
 
-def finish(work: Work, folder: Path) -> tuple[int, str]:
+def _become(work: Work, folder: Path, log: Path, cold: bool, limit: int | None) -> None:
+    with log.open("w") as out, Path(os.devnull).open() as nothing:
+        for file, number in ((nothing, 0), (out, 1), (out, 2)):
+            os.dup2(file.fileno(), number)
+    os.chdir(folder)
+    os.environ |= {"TMPDIR": str(folder / ".tmp"), "HOME": str(folder.parent / ".home")}
+    tempfile.tempdir = None
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    if cold:
+        os.execv(sys.executable, [sys.executable, "-m", "beitmed", *work.arguments])
+    sys.argv = ["beitmed", *work.arguments]
+    code = 1
+    try:
+        front.main()
+    except SystemExit as e:
+        code = e.code if isinstance(e.code, int) else 0
+    except BaseException:  # what an interpreter does with it
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def finish(work: Work, folder: Path, cold: bool = False) -> tuple[int | None, str]:
     """Give the command, and wait for its end; its exit code and what it said."""
-    process = start(work, folder)
-    said, _ = process.communicate(timeout=600)
-    return process.returncode, said
+    process = Process(work, folder, cold)
+    return process.wait(), process.said()
 
 
 def undisturbed(work: Work, folder: Path) -> Undisturbed:
     """Do a work once, looking meanwhile at its files."""
     folder.mkdir(parents=True)
     work.before(folder)
-    process, begun, seconds = start(work, folder), time.monotonic(), dict[str, float]()
+    process, last, seconds = Process(work, folder, cold=True), time.monotonic(), dict[str, float]()
     while process.poll() is None:
-        seconds[work.phase(folder)] = time.monotonic()
+        now, phase = time.monotonic(), work.phase(folder)
+        seconds[phase], last = seconds.get(phase, 0) + now - last, now
         time.sleep(0.002)
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
-    ends = [begun, *seconds.values()]
-    lengths = {p: b - a for p, a, b in zip(seconds, ends, ends[1:], strict=False)}
-    return Undisturbed(folder, state(folder), lengths)
+    assert process.code == 0, process.said()
+    return Undisturbed(folder, state(folder), seconds)
 
 
 def state(folder: Path) -> State:

@@ -102,7 +102,7 @@ def test_on_nfs_too_a_holder_that_died_loses_the_lock(tmp_path, monkeypatch, wit
         start = time.monotonic()
         with locks.exclusive(tmp_path, "one", "waiting"):
             assert 0.3 <= time.monotonic() - start < 10
-        assert os.listdir(tmp_path / ".locks") == []
+        assert not list((tmp_path / ".locks").iterdir())
 
 
 def test_a_holder_that_died_as_it_made_its_marker_stops_nobody(tmp_path, monkeypatch):
@@ -111,7 +111,7 @@ def test_a_holder_that_died_as_it_made_its_marker_stops_nobody(tmp_path, monkeyp
     marker_of(tmp_path).touch()
     with locks.exclusive(tmp_path, "one", "waiting"):
         assert marker_of(tmp_path).read_text()
-    assert os.listdir(tmp_path / ".locks") == []
+    assert not list((tmp_path / ".locks").iterdir())
 
 
 def test_of_many_who_wait_on_nfs_one_at_a_time_takes_over(tmp_path, monkeypatch, without_exchange):

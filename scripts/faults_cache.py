@@ -16,7 +16,7 @@ import numpy as np
 from faults_stops import Result
 from faults_work import Process, Undisturbed, Work
 
-from beitmed import data, pipeline
+from beitmed import config, data, pipeline
 from beitmed.commands import jobs
 from beitmed.trunk_cache import features
 
@@ -109,6 +109,7 @@ def changed_bytes(work: Work, of: Undisturbed, scratch: Path, each: int,
                   rng: random.Random) -> Result:  # fmt: skip
     """Any byte of any file of the cache: what is read is right all the same, or it is said."""
     result = Result("a cache of which a byte was changed")
+    config.register_resolvers()
     root = scratch / "changed"
     [cfg] = jobs.configurations([a for a in work.arguments[1:] if a != "cache.root=cache"]
                                 + [f"cache.root={root}"])  # fmt: skip

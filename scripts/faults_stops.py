@@ -48,7 +48,7 @@ class Result:
 def moments(work: Work, of: Undisturbed, tries: int, rng: random.Random) -> list[tuple[str, float]]:
     """A phase each, in turn, and seconds after its begin, at random within its length."""
     known = [phase for phase in work.phases if phase in of.seconds]
-    chosen = [known[i % len(known)] for i in range(tries)]
+    chosen = [known[(i + 1) % len(known)] for i in range(tries)]
     return [(phase, rng.uniform(0, of.seconds[phase])) for phase in chosen]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import importlib
 import json
@@ -30,8 +31,9 @@ for _name in ("pipeline", "commands.train", "commands.report", "commands.audit",
 #: A complete run of seconds; SYNTHETIC images, RANDOM weights.
 RUN = ("experiment=quickstart", "data.limit=48", "train.epochs=2", "evaluate.n_resamples=200",
        "data.download=false", "cache.root=cache", "device=cpu")  # fmt: skip
-LEFT_OUT = "run.log; of environment.json the keys seconds and phases"
 State = dict[str, str]
+_SAID = Path(tempfile.mkdtemp(prefix="beitmed-said-"))  # not on a disk that will be full
+atexit.register(shutil.rmtree, _SAID)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Process:
 
     def __init__(self, work: Work, folder: Path, cold: bool, limit: int | None = None) -> None:
         (folder / ".tmp").mkdir(parents=True, exist_ok=True)
-        self._log = folder.parent / f".{folder.name}.{time.monotonic_ns()}.log"
+        self._log = _SAID / f"{time.monotonic_ns()}.log"
         self.code: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -105,7 +107,7 @@ def _become(work: Work, folder: Path, log: Path, cold: bool, limit: int | None) 
         for file, number in ((nothing, 0), (out, 1), (out, 2)):
             os.dup2(file.fileno(), number)
     os.chdir(folder)
-    os.environ |= {"TMPDIR": str(folder / ".tmp"), "HOME": str(folder.parent / ".home")}
+    os.environ |= {"TMPDIR": str(folder / ".tmp"), "HOME": str(_SAID / "home")}
     tempfile.tempdir = None
     if limit is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

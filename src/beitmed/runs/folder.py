@@ -132,6 +132,7 @@ def open_run(cfg: Config) -> Iterator[Run]:
     """
     path = path_of(cfg)
     with locked(path):
+        files.clear_up(path.parent, path.name)
         run, fresh = Run(path), not path.exists()
         try:
             if fresh:
@@ -145,7 +146,7 @@ def open_run(cfg: Config) -> Iterator[Run]:
                 yield run
         except BaseException as e:
             if fresh and not run.checkpoints.exists() and not run.predicted:
-                shutil.rmtree(path, ignore_errors=True)
+                files.remove(path)
             if isinstance(e, UserError) or (full := disk_full(e, path)) is None:
                 raise
             raise full from e

@@ -34,26 +34,26 @@ import faults_work
 from faults_stops import Result
 from faults_work import State, Undisturbed, Work
 
-_KINDS = ("run", "sweep", "report", "audit", "disk", "cache")
+_KINDS = ("run", "joblib", "sweep", "report", "audit", "disk", "cache")
 Problem = tuple[str, str | None]
 
 
 class Size(NamedTuple):
     """How often each thing happens."""
 
-    run: int
-    sweep: int
-    report: int
-    audit: int
-    full_run: int
-    full_others: int
+    kills: dict[str, int]
+    full: dict[str, int]  # disks
     limits: int
     processes: int
     bytes_each: int
 
 
-FULL = Size(50, 20, 10, 10, 16, 4, len(faults_stops.SIZES), 8, 12)
-SMOKE = Size(6, 2, 2, 2, 1, 0, 1, 3, 1)
+_TITLES = {"run": "a run", "joblib": "a sweep, launcher=joblib", "sweep": "a sweep",
+           "report": "a report", "audit": "an audit"}  # fmt: skip
+FULL = Size({"run": 50, "joblib": 10, "sweep": 10, "report": 10, "audit": 10},
+            {"run": 16, "joblib": 2, "sweep": 2, "report": 4, "audit": 4},
+            len(faults_stops.SIZES), 8, 12)  # fmt: skip
+SMOKE = Size({"run": 6, "joblib": 1, "sweep": 1, "report": 2, "audit": 2}, {"run": 1}, 1, 3, 1)
 
 
 class Faults:
@@ -73,12 +73,12 @@ class Faults:
             print(f"{work.name}, undisturbed, in s: {told}", flush=True)
         return self._undisturbed[work.name]
 
-    def sweeps(self) -> list[Work]:
-        """By each launcher that is installed here."""
-        joblib = importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is not None
-        if not joblib:
-            print("launcher=joblib is not installed: sweeps by launcher=local only", flush=True)
-        return [faults_work.sweep(name) for name in ("joblib", "local")[not joblib :]]
+    def joblib(self) -> list[tuple[Work, State | None]]:
+        """A sweep by that launcher, if it is installed here."""
+        if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is not None:
+            return [(faults_work.sweep("joblib"), None)]
+        print("launcher=joblib is not installed: sweeps by launcher=local only", flush=True)
+        return []
 
     def reports(self) -> list[tuple[Work, State | None]]:
         """A report where there is none, and where another stands; and what that one is."""
@@ -104,37 +104,28 @@ class Faults:
                 result.count(*stop(work, of, moment=moment, cold=cold, old=old))
         return result
 
-    def killed(self, name: str) -> list[Result]:
-        """What is killed and started again, by its name."""
-        kill, size = partial(faults_stops.kill, scratch=self.scratch), self.size
-        if name == "sweep":
-            works = self.sweeps()
-            return [
-                self.stopped(f"a {work.name}, killed", [(work, None)],
-                             len(range(i, size.sweep, len(works))), kill)
-                for i, work in enumerate(works)
-            ]  # fmt: skip
-        works_of = {
-            "run": lambda: [(faults_work.run(), None)],
-            "report": self.reports,
-            "audit": lambda: [(faults_work.audit(), None)],
-        }
-        tries = {"run": size.run, "report": size.report, "audit": size.audit}
-        return [self.stopped(f"{name}, killed", works_of[name](), tries[name], kill)]
+    def works(self, kind: str) -> list[tuple[Work, State | None]]:
+        """What is stopped, in turn, and what stood in its place before."""
+        if kind == "report":
+            return self.reports()
+        if kind == "joblib":
+            return self.joblib()
+        made = {"run": faults_work.run, "audit": faults_work.audit}
+        return [(made[kind]() if kind in made else faults_work.sweep("local"), None)]
+
+    def killed(self, kind: str) -> list[Result]:
+        """What is killed and started again."""
+        kill, tries = partial(faults_stops.kill, scratch=self.scratch), self.size.kills[kind]
+        return [self.stopped(f"{_TITLES[kind]}, killed", self.works(kind), tries, kill)]
 
     def disks(self) -> list[Result]:
-        run, audit = faults_work.run(), faults_work.audit()
+        found = []
         with faults_stops.disk(self.scratch / "disk") as on:
             fill = partial(faults_stops.fill, on=on)
-            found = [self.stopped(f"a run on {on.kind}", [(run, None)], self.size.full_run, fill)]
-            if self.size.full_others:
-                for name, works in (
-                    ("sweep", [(work, None) for work in self.sweeps()]),
-                    ("report", self.reports()), ("audit", [(audit, None)]),
-                ):  # fmt: skip
-                    found.append(
-                        self.stopped(f"{name} on {on.kind}", works, self.size.full_others, fill)
-                    )
+            for kind, tries in self.size.full.items():
+                title = f"{_TITLES[kind]}, {on.kind}"
+                found.append(self.stopped(title, self.works(kind), tries, fill))
+        run = faults_work.run()
         small = Result("a run whose files can grow to a size only")
         for limit in self.rng.sample(faults_stops.SIZES, self.size.limits):
             small.count(*faults_stops.limit(run, self.undisturbed(run), self.scratch, limit))

@@ -128,7 +128,7 @@ class Disk:
 
     @property
     def kind(self) -> str:
-        return "a file system that is full" if self.mounted else "a limit of files' sizes"
+        return "full disk" if self.mounted else "no file may grow"
 
     def fill(self, process: Process) -> None:
         if not self.mounted:

@@ -161,13 +161,19 @@ def whole(folder: Path, expected: Undisturbed, other: State | None = None) -> st
                    for s in (found, expected.state, other)]  # fmt: skip
         return None if reports[0] in ({}, *reports[1:]) else "half of a report"
     wrong = [name for name, digest in found.items() if expected.state.get(name) != digest]
+    for failure in folder.glob("outputs/*/failure.json"):  # there until an attempt succeeds
+        json.loads(failure.read_text())
     return f"half-written: {', '.join(wrong[:3])}" if wrong else None
 
 
-def differing(folder: Path, expected: Undisturbed) -> str | None:
-    """What differs from an undisturbed folder: files and leftovers by name; None if nothing."""
+def differing(folder: Path, expected: Undisturbed, without: str = "") -> str | None:
+    """What differs from an undisturbed folder: files and leftovers by name; None if nothing.
+
+    without: a folder in it that is not looked at.
+    """
     found = state(folder)
     names = {n for n in found.keys() | expected.state if found.get(n) != expected.state.get(n)}
+    names = {n for n in names if not without or not n.startswith(f"{without}/")}
     return f"differs: {', '.join(sorted(names)[:5])}" if names else None
 
 
@@ -175,7 +181,7 @@ def _final(name: str) -> bool:
     """Whether a file has the name that it keeps, and content that does not grow."""
     parts = Path(name).parts
     passing = any(p[0] == "." or p == "checkpoints" or p.endswith(".partial") for p in parts)
-    return not passing and parts[-1] not in ("environment.json", "last_used")
+    return not passing and parts[-1] not in ("environment.json", "last_used", "failure.json")
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

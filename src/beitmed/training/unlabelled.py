@@ -99,7 +99,7 @@ def build(
         args=trainer.arguments(cfg, checkpoints, "no", logging="no"),
         train_dataset=batches,
         data_collator=_as_they_are,
-        callbacks=[trainer.CompletionMark(), _Looks(every)],
+        callbacks=[_Looks(every)],
     )
     found.order, found.look = order, look
     trainer.set_progress(found)
@@ -117,7 +117,7 @@ def fit(
     """
     run = build(network, batches, order, cfg, checkpoints, every, look)
     run.add_callback(trainer.EpochReport(report, history))
-    run.train(resume_from_checkpoint=trainer.last_complete(checkpoints))
+    trainer.run(run, checkpoints)
     return history(run.state)
 
 

@@ -290,8 +290,8 @@ def _problem(path: Path) -> str | None:
             return f"has {found:,} bytes of rows, not {expected:,}"
         blocks = [(b["start"], b["stop"], b["sha256"]) for b in manifest["blocks"]]
         with (path / _ROWS).open("rb") as rows, ThreadPoolExecutor(_HASHED_TOGETHER) as pool:
-            found = pool.map(lambda b: _digest(rows, b[0], b[1], row_bytes), blocks)
-            for (start, stop, expected), digest in zip(blocks, found, strict=True):
+            digests = pool.map(lambda b: _digest(rows, b[0], b[1], row_bytes), blocks)
+            for (start, stop, expected), digest in zip(blocks, digests, strict=True):
                 if digest != expected:
                     return f"was altered in rows {start} to {stop}"
     except (OSError, ValueError, KeyError, TypeError) as e:

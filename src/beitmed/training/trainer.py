@@ -34,7 +34,8 @@ from beitmed.errors import UserError
 from beitmed.training.checkpoints import Checkpoints, last_complete
 
 _NUMBERS_AT_ONCE_ON_A_CPU = 8 * 197 * 1024  # tokens of eight images of BEiT-large
-_LOSSES_AT_ONCE_ON_A_GPU = 16  # that are looked at: to look at one is to wait for it
+# A loss is looked at when it is there; on a GPU so many together, as to look is to wait for it.
+_LOOKED_AT_ONCE_ON, _LOSSES_TOGETHER = ("cpu",), 16
 Row = dict[str, float | int]
 
 
@@ -94,7 +95,7 @@ class PartsTrainer(Trainer):
             loss += super().training_step(model, part, num_items_in_batch)
         self._share = 1.0
         self._losses.append(loss)
-        if loss.device.type == "cpu" or len(self._losses) == _LOSSES_AT_ONCE_ON_A_GPU:
+        if loss.device.type in _LOOKED_AT_ONCE_ON or len(self._losses) == _LOSSES_TOGETHER:
             self._look(self.state.global_step + 1)
         return loss
 

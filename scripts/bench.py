@@ -2,6 +2,7 @@
 
     python scripts/bench.py                 everything that a CPU can show
     python scripts/bench.py --variants      the paper's eight variants in real sizes, on a GPU, bf16
+    python scripts/bench.py --step          a training step's kernels, and what compiling it gives
     python scripts/bench.py --pretrain      pre-training beside transformers' own loop
     python scripts/bench.py --predict       beitmed predict beside the bare forward pass
     python scripts/bench.py --labels        label efficiency, beside a script for each part
@@ -31,6 +32,7 @@ from bench_parts import measure_parts, totals
 from bench_predict import BASE, rate
 from bench_pretrain import pretraining
 from bench_runs import depths, exactness, many, memory, variants, whole_runs
+from bench_step import steps
 from bench_table import LARGE, TINY, Table
 from bench_together import together
 
@@ -40,6 +42,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--csv", type=Path, default=Path("outputs/benchmark.csv"))
     parser.add_argument("--variants", action="store_true", help="the eight variants, on a GPU")
+    parser.add_argument("--no-peer", action="store_true", help="with --variants: beitmed alone")
+    parser.add_argument("--step", action="store_true", help="a training step, and what it is of")
     parser.add_argument("--pretrain", action="store_true", help="pre-training, and nothing else")
     parser.add_argument("--predict", action="store_true", help="the rate of beitmed predict")
     parser.add_argument("--labels", action="store_true", help="label efficiency")
@@ -61,7 +65,9 @@ def main() -> None:
         tempfile.tempdir = scratch  # whatever is written anywhere goes at the end
         if options.variants:
             backbone, scale = (TINY[1:], 0.02) if smoke else (LARGE[1:], 1.0)
-            variants(table, Path(scratch), backbone, scale)
+            variants(table, Path(scratch), backbone, scale, not options.no_peer)
+        elif options.step:
+            steps(table, TINY if smoke else LARGE)
         elif options.pretrain:
             pretraining(table, rounds, smoke)
         elif options.predict:

@@ -1,6 +1,7 @@
 """What the cache of trunk features is worth: beitmed beside a plain Trainer script, in one run.
 
     python scripts/bench.py                 everything that a CPU can show
+    python scripts/bench.py --only parts --precision bf16   for CPUs that have its instructions
     python scripts/bench.py --variants      the paper's eight variants in real sizes, on a GPU, bf16
     python scripts/bench.py --step          a training step's kernels, and what compiling it gives
     python scripts/bench.py --pretrain      pre-training beside transformers' own loop
@@ -50,6 +51,9 @@ def main() -> None:
     parser.add_argument("--together", action="store_true", help="runs beside one another, on CPUs")
     parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
     parser.add_argument("--only", choices=["parts", "runs", "memory", "exactness"])
+    parser.add_argument(
+        "--precision", choices=["fp32", "bf16"], default="fp32", help="of the parts, both sides"
+    )
     parser.add_argument("--data", type=Path, help="folder of real images, for exactness, together")
     parser.add_argument("--many", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -79,7 +83,8 @@ def main() -> None:
             together(table, Path(scratch), rounds, options.data, few)
         else:
             if options.only in (None, "parts"):
-                totals(table, measure_parts(table, rounds, geometry))
+                precision = f"precision={options.precision}"
+                totals(table, measure_parts(table, rounds, (*geometry, precision)))
             if options.only in (None, "runs"):
                 whole_runs(table, Path(scratch), max(1, rounds - 1), few)
                 depths(table, Path(scratch), few)

@@ -16,7 +16,7 @@ from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.training import checkpoints, prediction, trainer
+from beitmed.training import checkpoints, parts, prediction, trainer
 
 N = 24
 
@@ -186,7 +186,9 @@ def test_a_thread_writes_a_checkpoint_as_it_was_one_at_a_time(tmp_path):
     assert checkpoints.last_complete(tmp_path) == str(folder)
 
 
-def test_a_training_that_writes_by_a_thread_goes_on_to_the_same_bits(splits, tmp_path, monkeypatch):
+def test_a_training_that_reads_and_writes_by_threads_goes_on_to_the_same_bits(
+    splits, tmp_path, monkeypatch
+):
     cfg = config("train.epochs=2")
     _, whole, _ = run(cfg, splits, tmp_path / "whole")
     begun = trainer.PartsTrainer.__init__
@@ -203,6 +205,7 @@ def test_a_training_that_writes_by_a_thread_goes_on_to_the_same_bits(splits, tmp
             raise Killed
 
     monkeypatch.setattr(trainer.PartsTrainer, "__init__", in_the_background)
+    monkeypatch.setattr(trainer, "_READ_AHEAD_FOR", ("cpu",))
     for end in (report, lambda row: None):
         network, processor = build(cfg)
         data = PixelDataset(*splits, processor)
@@ -222,16 +225,16 @@ def test_a_checkpoint_that_costs_more_than_it_saves_is_not_written():
 
 
 @pytest.mark.parametrize(
-    ("shape", "parts"),
+    ("shape", "sizes"),
     [((50, 96), [32]), ((197, 384), [16, 16]), ((197, 1024), [8] * 4), ((577, 1280), [2] * 16)],
 )
-def test_how_many_images_are_passed_at_once_goes_by_what_they_weigh(shape, parts):
+def test_how_many_images_are_passed_at_once_goes_by_what_they_weigh(shape, sizes):
     network, _ = build(config("device=cpu"))
     labels = torch.zeros(32, dtype=torch.long)
     batch = {"features": torch.empty(32, *shape), "labels": labels}
-    assert [len(part["labels"]) for _, part in trainer.chunks(batch, network)] == parts
+    assert [len(part["labels"]) for _, part in parts.chunks(batch, network)] == sizes
     pixels = {"pixel_values": torch.empty(32, 3, 112, 112), "labels": labels}  # 50 tokens of 96
-    assert len(list(trainer.chunks(pixels, network))) == 1
+    assert len(list(parts.chunks(pixels, network))) == 1
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])

@@ -66,6 +66,7 @@ class Checkpoints:
         if copied is not None:
             copied.record()
         later, self._later = self._later, []
+        before = [other for other in folder.parent.glob(_NAMES) if other != folder]
 
         def write() -> None:
             if copied is not None:
@@ -73,9 +74,8 @@ class Checkpoints:
             for one in later:
                 one()
             (folder / _COMPLETE).touch()
-            for other in folder.parent.glob(_NAMES):
-                if other != folder:
-                    shutil.rmtree(other)
+            for other in before:
+                shutil.rmtree(other)
 
         if self._background:
             self._writing = self._pool.submit(write)

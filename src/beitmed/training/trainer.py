@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,43 +30,15 @@ from transformers import (
 from beitmed.backbones import compute
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
+from beitmed.data.ahead import ahead
 from beitmed.errors import UserError
 from beitmed.training.checkpoints import Checkpoints, last_complete
+from beitmed.training.parts import chunks
 
-_NUMBERS_AT_ONCE_ON_A_CPU = 8 * 197 * 1024  # tokens of eight images of BEiT-large
 # A loss is looked at when it is there; on a GPU so many together, as to look is to wait for it.
 _LOOKED_AT_ONCE_ON, _LOSSES_TOGETHER = ("cpu",), 16
+_READ_AHEAD_FOR = ("cuda",)  # a CPU has no time to spare
 Row = dict[str, float | int]
-
-
-def chunks(
-    batch: Mapping[str, Any], network: FreezableBackbone
-) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Parts of a batch and their share of it, to be passed one after the other.
-
-    On a CPU what a few images need stays near the processor, and a batch's activations never exist
-    at the same time; the sum of the parts' gradients is the batch's. How many are passed at once is
-    decided by the network's geometry alone: as many, a power of two, as have about the tokens of
-    eight images of BEiT-large. A GPU gets the batch whole.
-    """
-    n = size = len(batch["labels"])
-    if next(network.parameters()).device.type == "cpu":
-        size = at_once_on_a_cpu(_numbers(batch, network))
-    for start in range(0, n, size):
-        part = {name: values[start : start + size] for name, values in batch.items()}
-        yield len(part["labels"]) / n, part
-
-
-def at_once_on_a_cpu(numbers: int) -> int:
-    """How many images, of which each layer passes on so many numbers."""
-    return 1 << max(0, int(math.log2(_NUMBERS_AT_ONCE_ON_A_CPU / numbers)))
-
-
-def _numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
-    """How many numbers the layers pass on for one image of a batch."""
-    if "features" in batch:
-        return batch["features"][0].numel()
-    return network.tokens(batch["pixel_values"].shape[-1]) * network.model.config.hidden_size
 
 
 class PartsTrainer(Trainer):
@@ -114,6 +86,11 @@ class PartsTrainer(Trainer):
         if self.control.should_log or self.control.should_evaluate or self.control.should_save:
             self._look(self.state.global_step)
         super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def get_train_dataloader(self) -> Any:
+        loader = super().get_train_dataloader()
+        waits = self.args.device.type in _READ_AHEAD_FOR and not _held(self.train_dataset)
+        return _Ahead(loader) if waits else loader
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         if self.checkpoints.due():
@@ -170,6 +147,28 @@ class _Trainer(PartsTrainer):
         assert not lost and not load_result.unexpected_keys, load_result
 
 
+class _Ahead:
+    """A loader of which a thread makes the next batch while one is trained on."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        # The thread draws the order of an epoch for its first batch, for which all else waits.
+        return ahead(self.loader)
+
+
+def _held(dataset: Any) -> bool:
+    """Whether a dataset's batches already are where it is computed."""
+    return getattr(dataset, "held", False)
+
+
 def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     save_file(tensors, path, metadata={"format": "pt"})
 
@@ -217,7 +216,7 @@ def build(
             cfg,
             checkpoints,
             "no" if val is None else "epoch",
-            on_the_device=getattr(train, "held", False),
+            on_the_device=_held(train),
         ),
         train_dataset=train,
         eval_dataset=val,

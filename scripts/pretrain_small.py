@@ -1,18 +1,20 @@
-"""A small BEiT of this project's own pre-training, for a package: minutes on a GPU, a day on two cores.
+"""The small BEiT that the package holds, pre-trained anew: minutes on a GPU, a day on two cores.
 
     python scripts/pretrain_small.py --photographs FOLDER... --to beit_small precision=bf16
 
-Learnt without labels, by masked patches and a contrast of two views (`objective=hybrid`), from train
-splits of MedMNIST (CC BY 4.0; Yang et al. 2023, Scientific Data 10:41), from generated images (the
-phantom's physics and fractals, noise of a 1/f spectrum, each drawn at random), and from squares cut
-out of freely licensed pictures in the given folders, such as those of the Debian packages in
-`PACKAGES`. The result is a folder in Hugging Face's format in half precision, with its card. Whether
-it beats random weights beyond noise is for `experiment=pretraining_gain` to say.
+Learnt without labels, by masked patches and a contrast of two views (`objective=hybrid`), from
+train splits of MedMNIST (CC BY 4.0; Yang et al. 2023, Scientific Data 10:41), from generated
+images (the phantom's physics and fractals, each drawn at random), and from squares cut out of
+freely licensed pictures in the given folders, as those of the Debian packages in `PACKAGES`. The
+result is a folder in Hugging Face's format in half precision, with its card. The one in the
+package was made from these packages' pictures, reduced to 320 px before. What it is worth:
+docs/pretraining.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from beitmed.storage import files
 
 MOST = 12_000_000  # bytes of the folder
 SIZE = 28
+ARCHIVE = "generated_and_photographs.npz"
 GEOMETRY = {
     "hidden_size": 256, "num_hidden_layers": 7, "num_attention_heads": 8,
     "intermediate_size": 1024, "image_size": 56, "patch_size": 8,
@@ -44,6 +47,7 @@ RECIPE = (
     "objective=hybrid", "objective.weight=1", "objective.mask_ratio=0.5", "pretrain.crop=0.25",
     "pretrain.intensity=0.3", "pretrain.weights=[40,5,1]", "pretrain.every=10",
     "train.batch_size=2048", "train.learning_rate=1e-3", "train.warmup_steps=150",
+    "train.epochs=10",
 )  # fmt: skip
 
 
@@ -90,7 +94,7 @@ def grey(file: Path) -> Image.Image | None:
 
 
 def parts(file: Path, n: int, seed: int) -> np.ndarray:
-    """Squares of a photograph, of any size from 28 px to its short side: uint8 [up to n, 28, 28]."""
+    """Squares of a photograph, from 28 px to its short side: uint8 [up to n, 28, 28]."""
     picture, rng = grey(file), np.random.default_rng(seed)
     found: list[np.ndarray] = []
     for _ in range(0 if picture is None else 2 * n):
@@ -112,11 +116,10 @@ def generated(options: argparse.Namespace, to: Path) -> None:
     def made() -> Iterator[np.ndarray]:
         with ProcessPoolExecutor(options.processes) as pool:
             yield from pool.map(phantoms, range(FIRST_SEED, FIRST_SEED + options.phantoms))
-            files = photographs(options.photographs)
-            if files:
-                each = -(-options.parts // len(files))
-                yield from pool.map(parts, files, [each] * len(files), range(len(files)),
-                                    chunksize=8)  # fmt: skip
+            pictures = photographs(options.photographs)
+            if n := len(pictures):
+                each = [-(-options.parts // n)] * n
+                yield from pool.map(parts, pictures, each, range(n), chunksize=8)
         if options.fractals:
             yield fractals(options.fractals, np.random.default_rng(0))
 
@@ -126,15 +129,39 @@ def generated(options: argparse.Namespace, to: Path) -> None:
     part.replace(to)
 
 
-def halve(run: Path, to: Path) -> int:
-    """Copy a checkpoint in half precision, without the head of its objective; bytes in all."""
+def halve(run: Path, to: Path, images: str) -> int:
+    """Copy a checkpoint in half precision, without the head of its objective; bytes in all.
+
+    What config.json says of licence and images goes: backbone=beit_small says it, and the card.
+    """
     shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(run / "huggingface", to)
     tensors = load_file(to / "model.safetensors")
     kept = {n: t.to(torch.float16) for n, t in tensors.items() if not n.startswith("decoder.")}
     save_file(kept, to / "model.safetensors", {"format": "pt"})
-    files.share(to / "model.safetensors")
+    config = json.loads((to / "config.json").read_text())
+    del config["about"]
+    (to / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    with (to / "README.md").open("a") as card:
+        card.write(images)
+    for file in to.iterdir():
+        files.share(file)
     return sum(file.stat().st_size for file in to.iterdir())
+
+
+def described(options: argparse.Namespace) -> str:
+    """What the card says of the images that are of no MedMNIST set."""
+    said = [
+        f"- {780 * options.phantoms:,} generated ultrasound-like images (dataset=phantom with "
+        f"other seeds) and {options.fractals:,} of a 1/f spectrum"
+    ]
+    if options.photographs:
+        said.append(
+            f"- about {options.parts:,} squares of {len(photographs(options.photographs)):,} "
+            f"pictures in the Debian packages {', '.join(PACKAGES)}, in grey (GPL-2+, LGPL-2.1+, "
+            "CC BY-SA 3.0 and 4.0, BSD; authors and licences are in their copyright files)"
+        )
+    return "\n".join(["", f"{ARCHIVE} holds, at {SIZE} px:", "", *said, ""])
 
 
 def main() -> None:
@@ -150,7 +177,7 @@ def main() -> None:
     parser.add_argument("keys", nargs="*", help="further keys of `beitmed pretrain`")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    archive = options.work / "generated_and_photographs.npz"
+    archive = options.work / ARCHIVE
     generated(options, archive)
     command = [
         sys.executable, "-m", "beitmed", "pretrain", "backbone=beit_tiny",
@@ -161,7 +188,7 @@ def main() -> None:
     ]  # fmt: skip
     print(*command, flush=True)
     subprocess.run(command, check=True)
-    size = halve(options.work / "beit_small", options.to)
+    size = halve(options.work / "beit_small", options.to, described(options))
     print(f"{options.to}: {size / 1e6:.1f} MB (at most {MOST / 1e6:.0f})")
     if size > MOST:
         sys.exit("too large for a package: take fewer layers, or narrower ones")

@@ -111,7 +111,7 @@ PAPERS = {"dataset": ["breast", "pneumonia"], "size": [28, 224], "balance": ["fu
 TOP5 = "{dataset}_{size}_{balance}_beit_large_top5_seed{seed}"
 #: The folders' names, without their digests, of every command that is shown in a block.
 RUNS = {
-    "bash scripts/quickstart.sh": {"phantom_28_full_beit_tiny_top5_seed42"},
+    "bash scripts/quickstart.sh": {"phantom_28_full_beit_small_top5_seed42"},
     "beitmed train dataset=breast size=28 balanced=true": product(
         TOP5, dataset=["breast"], size=[28], balance=["balanced"], seed=[42]
     ),
@@ -151,7 +151,7 @@ RUNS = {
     "data.allow_unofficial=true train.learning_rate=1e-3 output_dir=planted": {
         "breast_28_full_beit_tiny_top5_seed42"
     },
-    "beitmed train -m experiment=quickstart dataset=breast,pneumonia balanced=false,true "
+    "beitmed train -m experiment=smoke dataset=breast,pneumonia balanced=false,true "
     "seed=1,2,3": product(
         "{dataset}_28_{balance}_beit_tiny_top5_seed{seed}",
         dataset=["breast", "pneumonia"], balance=["full", "balanced"], seed=[1, 2, 3],

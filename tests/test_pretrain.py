@@ -24,7 +24,7 @@ from transformers import BeitForImageClassification, BeitForMaskedImageModeling
 
 from beitmed.commands import jobs
 from beitmed.config import PretrainRun
-from beitmed.pretraining import batches, line, sources
+from beitmed.pretraining import batches, checkpoint, line, looks, sources
 from beitmed.runs import failures, reader
 from beitmed.storage.rows import Rows
 from beitmed.training import unlabelled
@@ -241,6 +241,26 @@ def test_several_sets_each_as_often_as_its_weight_says(medmnist_folder):
     counts = np.bincount(of_set[0], minlength=16)
     assert set(counts) == {2, 3}
     assert len(order) == 44 and [p for _, p, _ in epochs[0]] == list(range(44))
+
+
+def test_mirror_images_are_those_of_sets_whose_file_allows_them(medmnist_folder):
+    given = (*FAST, f"data.root={medmnist_folder}", "pretrain.datasets=[breast,pneumonia]")
+    for chosen, expected in (("null", [True, False]), ("true", [True] * 2), ("false", [False] * 2)):
+        cfg = resolve(*given, f"pretrain.flip={chosen}")
+        found = sources.load(cfg)
+        assert [source.flip for source in found] == expected
+        slots = [(epoch, place, image) for epoch in (1,) for place, image in enumerate(range(32))]
+        view = batches.Batches(cfg, found, 4, None).__getitems__(slots)["view"]
+        mirrored = view["boxes"][:, 2] < 0
+        for allowed, of_set in zip(expected, (mirrored[:16], mirrored[16:]), strict=True):
+            assert bool(of_set.any()) is allowed
+
+
+def test_without_a_probe_no_label_is_read(medmnist_folder):
+    cfg = resolve(*FAST, f"data.root={medmnist_folder}", "pretrain.probe=none")
+    found = sources.load(cfg)
+    network, _ = checkpoint.begin(cfg)
+    assert set(looks.Looks(cfg, network, found)()) == {"held_out_loss"}
 
 
 def test_val_is_learnt_from_only_by_choice(medmnist_folder):

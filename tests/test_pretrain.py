@@ -22,6 +22,7 @@ from test_image_files import dicom
 from test_pretrain_network import processor
 from transformers import BeitForImageClassification, BeitForMaskedImageModeling
 
+from beitmed import data
 from beitmed.commands import jobs
 from beitmed.config import PretrainRun
 from beitmed.pretraining import batches, checkpoint, line, looks, sources
@@ -272,6 +273,23 @@ def test_val_is_learnt_from_only_by_choice(medmnist_folder):
     pixels = {image.tobytes() for image in with_val.images}
     assert not pixels & {image.tobytes() for image in with_val.held}
     assert any(image.tobytes() in pixels for image in plain.held)
+
+
+def test_ones_own_dataset_is_read_from_disk_and_its_test_split_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    for name in ("benign", "malignant"):
+        pictures(tmp_path / "own" / name, 20)
+    given = ("dataset=folder", "dataset.path=own", f"cache.root={tmp_path / 'cache'}")
+    cfg = line.complete(resolve(*TINY, *given, "pretrain.val=true", "pretrain.held_out=0.25"))
+    [source] = sources.load(cfg)
+    splits = data.load(cfg.of_dataset(cfg.dataset.model_dump())).splits
+    parts = {name: {image.tobytes() for image in split.images} for name, split in splits.items()}
+    assert isinstance(source.images, Rows) and isinstance(source.held, Rows)
+    seen = [image.tobytes() for rows in (source.images, source.held) for image in rows]
+    assert set(seen) == parts["train"] | parts["val"] and len(seen) == len(set(seen))
+    assert len(parts["test"]) > 1 and not set(seen) & parts["test"]
+    assert source.facts["splits"] == "train and val" and len(source.held) == len(seen) // 4
 
 
 def test_ones_own_images_without_labels(medmnist_folder, tmp_path, monkeypatch):

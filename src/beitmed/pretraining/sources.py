@@ -166,8 +166,8 @@ def _of_dataset(cfg: PretrainRun, values: dict[str, Any], weight: float) -> Sour
     return Source(
         read.dataset.name, images, held, flip, weight,
         {
-            "set": read.dataset.name, "splits": said, "images": len(images),
-            "held_out": len(held), "flip": flip, "licence": _licence(read), **_known(loaded),
+            **_known(loaded), "set": read.dataset.name, "splits": said, "images": len(images),
+            "held_out": len(held), "flip": flip, "licence": _licence(read),
             "synthetic": read.dataset.synthetic,
         },
         Labelled(read, loaded.train, loaded.val, len(loaded.class_names)),

@@ -480,7 +480,7 @@ def test_settings_that_are_mentioned_exist():
     known += [resolve(f"method={m}").model_dump() for m in sorted(methods)]
     for objective in ("tokens", "pixels", "hybrid"):
         given = [f"objective={objective}"]
-        planned = jobs.of(given, primary="pretrain", kind=config.PretrainRun)
+        planned = jobs.of(given, kind=config.PretrainRun)
         known += [cfg.model_dump() for cfg in planned.configurations]
     mentioned = set(re.findall(r"`([A-Za-z_.]+)=[^` ]*`", EVERYTHING))
     mentioned = {k.removeprefix("run.") for k in mentioned}  # the run's own, of `beitmed validate`

@@ -53,7 +53,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.path / reader.METRICS).exists()
+        return reader.is_finished(self.path)
 
     @property
     def predicted(self) -> bool:

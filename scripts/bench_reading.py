@@ -16,8 +16,8 @@ from beitmed.trunk_cache import forms
 from beitmed.trunk_cache.keys import boundary_of
 from beitmed.trunk_cache.rows import BLOCK, FeatureDataset
 
-_H100 = 989e3  # GFLOP/s, dense bf16, NVIDIA's data sheet of the SXM5 card
-_REACHED = 0.5  # of it, at the most, by products of a layer's shapes
+H100 = 989e3  # GFLOP/s, dense bf16, NVIDIA's data sheet of the SXM5 card
+REACHED = 0.5  # of it, at the most, by products of a layer's shapes
 
 
 def reading(table: Table, scratch: Path, rounds: int, overrides: tuple[str, ...], n: int) -> None:
@@ -30,20 +30,26 @@ def reading(table: Table, scratch: Path, rounds: int, overrides: tuple[str, ...]
     cfg = configuration(*overrides)
     form = forms.of(cfg, n, boundary_of(cfg))
     print(f"\nReading features of {cfg.backbone.name}'s geometry, {n:,} images:")
-    entry = _written(Store(scratch / "reading"), form)
+    store = Store(scratch / "reading")
+    entry = _written(store, form)
     row = int(np.prod(form.stored_shape[1:])) * form.stored_dtype.itemsize
     table.add("stored of an image", [row / 1e3], "kB")
+    verified = [seconds(lambda: store.find(entry.path.name)) for _ in range(rounds)]
+    table.add("verified when it is opened", [n * row / 1e9 / s for s in verified], "GB/s")
     found: dict[str, list[float]] = {}
     for turn in range(rounds):
         shuffled = np.random.default_rng(turn).permutation(n)
         for name, order in (("shuffled", shuffled), ("in order", np.arange(n))):
-            dataset = FeatureDataset(form.read(entry.open()), np.zeros(n, np.int64), order)
-            _drop(entry.path / "rows.bin")
-            before = _from_device()
-            found.setdefault(f"{name}, from disk", []).append(_rate(dataset))
-            share = 100 * (_from_device() - before) / (n * row)
-            found.setdefault(f"{name}, from disk: of it from the device", []).append(share)
-            found.setdefault(f"{name}, from page cache", []).append(_rate(dataset))
+            for how, at_once in (("", None), (", row after row", 1)):
+                rows = entry.open()
+                rows.at_once = at_once or rows.at_once
+                dataset = FeatureDataset(form.read(rows), np.zeros(n, np.int64), order)
+                _drop(entry.path / "rows.bin")
+                before = _from_device()
+                found.setdefault(f"{name}, from disk{how}", []).append(_rate(dataset))
+                share = 100 * (_from_device() - before) / (n * row)
+                found.setdefault(f"{name}, from disk{how}: of it from the device", []).append(share)
+                found.setdefault(f"{name}, from page cache{how}", []).append(_rate(dataset))
     rates = {
         name: table.add(f"read {name}", values, "%" if "device" in name else "images/s")
         for name, values in found.items()
@@ -53,7 +59,7 @@ def reading(table: Table, scratch: Path, rounds: int, overrides: tuple[str, ...]
     here = 1 / min(parts.top_step(5) for _ in range(rounds + 1))  # the first warms up
     drop = cfg.backbone.random.drop_path_rate
     drops = [drop * i / (parts.layers - 1) for i in range(parts.layers)]
-    there = _REACHED * _H100 / step_gflop(cfg.backbone.known_geometry, drops[-5:])
+    there = REACHED * H100 / step_gflop(cfg.backbone.known_geometry, drops[-5:])
     for where, needed, kind in (("this machine's", here, "measured"),
                                 ("an H100's", there, "by arithmetic")):  # fmt: skip
         table.add(f"{where} top step needs", [needed], "images/s", kind)

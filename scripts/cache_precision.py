@@ -67,8 +67,8 @@ def main() -> None:
     seeds = range(1, options.seeds + 1)
     pairs = [(runs["fp32", a], runs["fp32", b]) for a, b in itertools.combinations(seeds, 2)]
     of_seeds = _distances(pairs)
-    print("stored,rms_of_logits,largest_of_logits,mean_of_auc,largest_of_auc,"
-          "seeds_times_farther_by_logits,seeds_times_farther_by_auc,of_no_account")  # fmt: skip
+    print("stored as,logits (rms),logits (largest),AUC (mean),AUC (largest),"
+          "another seed: times farther by logits,by AUC,of no account")  # fmt: skip
     _tell("another seed", of_seeds, of_seeds)
     for kind in _STORED[1:]:
         _tell(kind, _distances([(runs["fp32", s], runs[kind, s]) for s in seeds]), of_seeds)
@@ -80,7 +80,8 @@ def _tell(name: str, found: Distances, of_seeds: Distances) -> None:
         for seeds, own in ((of_seeds.rms, found.rms), (of_seeds.auc, found.auc))
     ]
     enough = "" if found is of_seeds else "yes" if min(times) >= _ENOUGH else "no"
-    print(name, *(f"{x:.3g}" for x in (*found, *times)), enough, sep=",", flush=True)
+    said = [f"{x:.1e}" for x in found] + [f"{x:.0f}" if np.isfinite(x) else "equal" for x in times]
+    print(name, *said, enough, sep=",", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import csv
 import importlib.util
 import subprocess
 import sys
+import threading
+import time
 import tracemalloc
 from collections.abc import Callable
 
@@ -17,6 +19,9 @@ from beitmed.errors import UserError
 from beitmed.runs import predictions, reader
 from beitmed.runs.predictions import Predictions
 from beitmed.storage import files
+from beitmed.storage.rows import Rows
+from beitmed.trunk_cache.forms import Form
+from beitmed.trunk_cache.rows import FeatureDataset
 
 N = 20_000
 HEADER = ("split", "index", "x")
@@ -111,6 +116,37 @@ def test_damaged_lists_of_what_was_trained_on(tmp_path, content):
     (tmp_path / "train_indices.csv").write_text(content)
     with pytest.raises(UserError, match="cannot be read"):
         reader.read_trained(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8"])
+def test_long_rows_are_read_several_at_a_time_and_in_order(tmp_path, kind):
+    form = Form((40, 9, 2_000), kind)
+    values = np.random.default_rng(0).standard_normal(form.shape).astype(np.float32)
+    packed = form.pack(values)
+    path = tmp_path / "rows.bin"
+    path.write_bytes(packed.tobytes())
+    stored = _Watched(path, form.stored_shape, form.stored_dtype)
+    chosen = np.random.default_rng(1).permutation(40)
+    dataset = FeatureDataset(form.read(stored), np.arange(40), chosen)
+    items = dataset.__getitems__(range(40))
+    assert [item["labels"] for item in items] == chosen.tolist()
+    expected = form.unpack(packed)[chosen]
+    assert np.array_equal(np.stack([item["features"].numpy() for item in items]), expected)
+    # short ones are not worth a thread, and rows that are computed come in order
+    assert (stored.at_once > 1) == (kind == "fp32") == (len(stored.threads) > 1)
+
+
+class _Watched(Rows):
+    """Rows that remember which threads read them."""
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.threads: set[int] = set()
+
+    def read(self, row: int, out: np.ndarray) -> None:
+        time.sleep(0.002)
+        self.threads.add(threading.get_ident())
+        super().read(row, out)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -118,22 +119,17 @@ def test_damaged_lists_of_what_was_trained_on(tmp_path, content):
         reader.read_trained(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["fp32", "int8"])
-def test_long_rows_are_read_several_at_a_time_and_in_order(tmp_path, kind):
-    form = Form((40, 9, 2_000), kind)
-    values = np.random.default_rng(0).standard_normal(form.shape).astype(np.float32)
-    packed = form.pack(values)
-    path = tmp_path / "rows.bin"
-    path.write_bytes(packed.tobytes())
-    stored = _Watched(path, form.stored_shape, form.stored_dtype)
+@pytest.mark.parametrize(("tokens", "together"), [(9, True), (1, False)])
+def test_long_rows_are_read_several_at_a_time_and_in_order(tmp_path, tokens, together):
+    values = np.random.default_rng(0).standard_normal((40, tokens, 2_000)).astype(np.float32)
+    (tmp_path / "rows.bin").write_bytes(values.tobytes())
+    stored = _Watched(tmp_path / "rows.bin", values.shape, values.dtype)
     chosen = np.random.default_rng(1).permutation(40)
-    dataset = FeatureDataset(form.read(stored), np.arange(40), chosen)
-    items = dataset.__getitems__(range(40))
+    items = FeatureDataset(stored, np.arange(40), chosen).__getitems__(range(40))
     assert [item["labels"] for item in items] == chosen.tolist()
-    expected = form.unpack(packed)[chosen]
-    assert np.array_equal(np.stack([item["features"].numpy() for item in items]), expected)
-    # short ones are not worth a thread, and rows that are computed come in order
-    assert (stored.at_once > 1) == (kind == "fp32") == (len(stored.threads) > 1)
+    assert np.array_equal(np.stack([item["features"].numpy() for item in items]), values[chosen])
+    assert (len(stored.threads) > 1) == together
+    assert Form(values.shape, "int8").read(stored).at_once == stored.at_once
 
 
 class _Watched(Rows):
@@ -185,3 +181,11 @@ def test_ten_times_the_images_take_the_same_memory(tmp_path):
     found = list(csv.DictReader(table.open()))
     assert {row["phase"] for row in found} == {"data", "training", "features", "evaluation"}
     assert all(int(row["peak_mb"]) > 0 for row in found)
+
+
+def test_what_scaling_costs_is_what_the_script_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts"))
+    scaling = importlib.import_module("scaling")
+    with (REPOSITORY / "docs" / "results" / "scaling.csv").open(newline="") as f:
+        assert list(csv.DictReader(f)) == scaling.rows()
+    assert scaling.rows()[-1]["images"] == "1000000000"

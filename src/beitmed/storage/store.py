@@ -318,7 +318,8 @@ def _valid_blocks(partial: Path, row_bytes: int) -> int:
                 whole = _digest(rows, block["start"], block["stop"], row_bytes) == block["sha256"]
                 if block["start"] != done or not whole:
                     break
-                done, kept = block["stop"], [*kept, line]
+                done = block["stop"]
+                kept.append(line)
     except (OSError, ValueError, KeyError) as e:
         log.debug("%s: nothing further of it can be used (%s)", partial, e)
     (partial / _JOURNAL).write_text("".join(line + "\n" for line in kept))

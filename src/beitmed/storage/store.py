@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -104,8 +103,8 @@ class Store:
             return None
         problem = _problem(path)
         if problem is None:
-            if not self.read_only:
-                (path / _USED).write_text(str(int(time.time())))
+            with contextlib.suppress(OSError):  # a cache that can only be read, or another's entry
+                (path / _USED).touch()  # which takes no space
             return Entry(path, json.loads((path / _MANIFEST).read_text()))
         if self.read_only:
             raise UserError(
@@ -175,7 +174,7 @@ class Store:
             "blocks": digests,
         }
         (partial / _MANIFEST).write_text(json.dumps(complete))
-        (partial / _USED).write_text(str(int(time.time())))
+        (partial / _USED).touch()
         partial.rename(self.root / target.key)
         return Entry(self.root / target.key, complete)
 
@@ -204,6 +203,7 @@ class Store:
         with locks.if_free(self.root, key) as free:
             if free and path.exists():
                 doomed = path.with_name(f"{path.name}.removed")
+                shutil.rmtree(doomed, ignore_errors=True)  # of a removal that was killed
                 path.rename(doomed)
                 shutil.rmtree(doomed)
         return free
@@ -217,7 +217,7 @@ def _listed(path: Path) -> Listed | None:
         return None
     try:
         manifest = json.loads((path / _MANIFEST).read_text())
-        return Listed(path, manifest, size, float((path / _USED).read_text()))
+        return Listed(path, manifest, size, (path / _USED).stat().st_mtime)
     except (OSError, ValueError):
         return Listed(path, {}, size, changed)
 

@@ -14,7 +14,7 @@ from beitmed.commands.jobs import Jobs
 USAGE = """
 Train a model and evaluate it: `beitmed train key=value ...`.
 
-  beitmed train experiment=quickstart                    offline: synthetic images, random weights
+  beitmed train experiment=quickstart                    offline: synthetic images, a small BEiT
   beitmed train dataset=breast size=28 balanced=true     one variant of the paper
   beitmed train experiment=paper                         all eight
   beitmed train -m dataset=breast unfreeze=0,2,5 seed=1,2,3    a sweep: every combination

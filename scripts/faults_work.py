@@ -31,7 +31,7 @@ for _name in ("pipeline", "commands.train", "commands.report", "commands.audit",
     importlib.import_module(f"beitmed.{_name}")  # what a fork need not import again
 
 #: A complete run of seconds; SYNTHETIC images, RANDOM weights.
-RUN = ("experiment=quickstart", "data.limit=48", "train.epochs=2", "evaluate.n_resamples=200",
+RUN = ("experiment=smoke", "data.limit=48", "train.epochs=2", "evaluate.n_resamples=200",
        "data.download=false", "cache.root=cache", "device=cpu")  # fmt: skip
 State = dict[str, str]
 _SAID = Path(tempfile.mkdtemp(prefix="beitmed-said-"))  # not on a disk that will be full

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.path / reader.METRICS).exists()
+        return reader.is_finished(self.path)
 
     @property
     def predicted(self) -> bool:
@@ -81,9 +81,9 @@ class Run:
                 f"{e} Delete {self.path} to start this run afresh, or set name=... to keep both."
             ) from e
 
-    def write_csv(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def write_csv(self, name: str, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
         """Floats are written so that reading them gives the same bits; None is an empty field."""
-        files.write_atomic(self.path / name, files.csv_text(header, rows))
+        files.write_csv(self.path / name, header, rows)
 
     def agree(self, name: str, values: dict[str, Any], what: str) -> None:
         """Record what a run stands on, or, where it goes on, demand that it is still the same."""
@@ -99,13 +99,13 @@ class Run:
             )
 
     def agree_csv(
-        self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], what: str
+        self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], what: str
     ) -> None:
         """The same for a table of numbers and words."""
         file = self.path / name
         if not file.exists():
             self.write_csv(name, header, rows)
-        elif file.read_bytes() != files.csv_text(header, rows).encode():
+        elif not files.holds_csv(file, header, rows):
             raise UserError(
                 f"{file}: this run was begun with other {what}. Restore what chose them, or set "
                 "name=... for a new run, or delete the folder."

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from beitmed.errors import UserError
 
@@ -131,7 +131,36 @@ def require_space(path: Path, needed: int) -> None:
 def csv_text(header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     """A table as CSV. Floats give the same bits when they are read; None is an empty field."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    _write_rows(text, header, rows)
+    return text.getvalue()
+
+
+def write_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+    """The same as a file, written row by row: of a table of any length one row is held."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        _write_rows(file, header, rows)
+
+
+def holds_csv(path: Path, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> bool:
+    """Whether a file is what `write_csv` would write, compared row by row."""
+    with path.open("rb") as file:
+        compared = _Compared(file)
+        _write_rows(compared, header, rows)
+        return compared.same and not file.read(1)
+
+
+class _Compared:
+    """Takes text as a file does that is written, and compares it with what a file holds."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.same = file, True
+
+    def write(self, text: str) -> None:
+        expected = text.encode()
+        self.same = self.same and self._file.read(len(expected)) == expected
+
+
+def _write_rows(file: Any, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+    writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(rows)
-    return text.getvalue()

@@ -78,7 +78,7 @@ class Records:
             return Outcome("failed", str(e))
         if "message" in found:
             return Outcome("failed", found["message"])
-        if "run" in found and (Path(found["run"]) / reader.METRICS).exists():
+        if "run" in found and reader.is_finished(Path(found["run"])):
             return Outcome("finished")
         return Outcome("stopped")
 

@@ -53,7 +53,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.path / reader.METRICS).exists()
+        return reader.is_finished(self.path)
 
     @property
     def predicted(self) -> bool:
@@ -115,6 +115,10 @@ class Run:
         """Write the metrics, which marks the run as done, and drop what was there to resume."""
         self._resources.stop()
         self.write_json(name, metrics)
+        self.drop_checkpoints()
+
+    def drop_checkpoints(self) -> None:
+        """Remove what was there to go on from."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
@@ -128,17 +132,21 @@ def open_run(cfg: Config) -> Iterator[Run]:
     """
     path = path_of(cfg)
     with locked(path):
+        files.clear_up(path.parent, path.name)
         run, fresh = Run(path), not path.exists()
         try:
             if fresh:
                 _refuse_changed_weights(cfg, path)
             path.mkdir(exist_ok=True)
+            files.clear_up(path)
             _claim(run, cfg)
+            if run.finished:
+                run.drop_checkpoints()  # a process that was killed had no time to
             with _log_file(path / "run.log"):
                 yield run
         except BaseException as e:
             if fresh and not run.checkpoints.exists() and not run.predicted:
-                shutil.rmtree(path, ignore_errors=True)
+                files.remove(path)
             if isinstance(e, UserError) or (full := disk_full(e, path)) is None:
                 raise
             raise full from e

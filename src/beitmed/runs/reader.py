@@ -100,6 +100,11 @@ class FinishedRun:
         return result
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether the file stands in a run's folder that is written last."""
+    return any((folder / name).exists() for name in (METRICS, PRETRAINING))
+
+
 def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
     """Read every finished run in or under these folders, by path; and why others were not read.
 

@@ -12,7 +12,7 @@ from beitmed.backbones import compute
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data.ahead import ahead
-from beitmed.training.trainer import chunks
+from beitmed.training.parts import chunks
 
 
 def logits(cfg: Config, network: FreezableBackbone, dataset: Dataset) -> np.ndarray:

@@ -60,10 +60,14 @@ def prepare(cfg: Config, data: Data) -> Features | None:
         top = store.find(keys.top())
         wanted = fill.affordable(cfg, keys, fill.missing(store, keys, locked))
         if wanted or top is None:
-            network = fill.compute_features(cfg, data, store, keys, wanted, top is None)
+            fill.compute_features(cfg, data, store, keys, wanted, top is None)
             entries |= {name: store.find(keys.target(name).key) for name in wanted}
+            top = store.find(keys.top())
         else:
-            network = _without_trunk(cfg, data, store, top)
+            images = sum(len(split.labels) for split in data.splits.values())
+            log.info("features: all %d images are in %s.", images, store.root)
+        assert top is not None, "stored above, under its lock"
+        network = _without_trunk(cfg, data, top)
         kept = {name: entry for name, entry in entries.items() if entry is not None}
         form = {name: forms.of(cfg, len(data.splits[name].labels), keys.boundary) for name in kept}
         rows = {name: form[name].read(entry.open()) for name, entry in kept.items()}
@@ -97,9 +101,7 @@ def _to_lock(store: Store, keys: Keys) -> list[str]:
     return sorted(wanted)
 
 
-def _without_trunk(cfg: Config, data: Data, store: Store, top: Entry) -> FreezableBackbone:
-    images = sum(len(split.labels) for split in data.splits.values())
-    log.info("features: all %d images are in %s.", images, store.root)
+def _without_trunk(cfg: Config, data: Data, top: Entry) -> FreezableBackbone:
     assert isinstance(cfg.unfreeze, int)
     network = FreezableBackbone.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
     weights.new_head(network.model, data.class_names, cfg.seed)

@@ -8,6 +8,7 @@
     python scripts/bench.py --predict       beitmed predict beside the bare forward pass
     python scripts/bench.py --labels        label efficiency, beside a script for each part
     python scripts/bench.py --together      runs beside one another, and beside a busy program
+    python scripts/bench.py --reading       features from disk and page cache, beside a top step
     python scripts/bench.py --smoke         shows that all of it runs, on a tiny geometry
 
 The peer is `bench_peer.py`. All parts are measured in turn, round by round, so that a machine that
@@ -32,6 +33,7 @@ from bench_labels import labels
 from bench_parts import measure_parts, totals
 from bench_predict import BASE, rate
 from bench_pretrain import pretraining
+from bench_reading import reading
 from bench_runs import depths, exactness, many, memory, variants, whole_runs
 from bench_step import steps
 from bench_table import LARGE, TINY, Table
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--predict", action="store_true", help="the rate of beitmed predict")
     parser.add_argument("--labels", action="store_true", help="label efficiency")
     parser.add_argument("--together", action="store_true", help="runs beside one another, on CPUs")
+    parser.add_argument("--reading", action="store_true", help="how fast features are read")
     parser.add_argument("--smoke", action="store_true", help="a tiny geometry, one round")
     parser.add_argument("--only", choices=["parts", "runs", "memory", "exactness"])
     parser.add_argument(
@@ -81,6 +84,8 @@ def main() -> None:
             labels(table, Path(scratch), rounds, few, smoke)
         elif options.together:
             together(table, Path(scratch), rounds, options.data, few)
+        elif options.reading:
+            reading(table, Path(scratch), rounds, geometry, 200 if smoke else 4_000)
         else:
             if options.only in (None, "parts"):
                 precision = f"precision={options.precision}"

@@ -122,6 +122,11 @@ def test_from_features_without_its_trunk_it_is_the_same_network(flags, unfreeze,
         assert {name for name, _ in other.model.named_parameters()} == trained  # nothing else left
 
 
+def test_a_snapshot_has_the_same_bytes_each_time():
+    network = FreezableBackbone(tiny(), 1)
+    assert len({network.top_snapshot() for _ in range(10)}) == 1
+
+
 @pytest.mark.parametrize("unfreeze", [0, 2])
 def test_a_snapshot_serves_a_dataset_of_other_classes(unfreeze, tmp_path):
     (tmp_path / "top").write_bytes(FreezableBackbone(tiny(), unfreeze).top_snapshot())

@@ -369,8 +369,7 @@ def test_the_command_lists_and_prunes(tmp_path):
     for part in ("phantom 28 px, train", "beit_tiny, below layer 3", "16 x float16", "4 entries"):
         assert part in listed.stdout
     [old] = [e for e in Store(tmp_path / "cache").entries() if "val" in e.manifest["title"]]
-    (old.path / "last_used").write_text("0")
-    os.utime(old.path, (0, 0))
+    os.utime(old.path / "last_used", (0, 0))
     pruned = beitmed(root, "prune=unused:30", cwd=tmp_path, module="cache")
     assert "removed 1 entries" in pruned.stdout
     assert "phantom 28 px, val" not in pruned.stdout

@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -105,8 +104,8 @@ class Store:
             return None
         problem = _problem(path)
         if problem is None:
-            if not self.read_only:
-                (path / _USED).write_text(str(int(time.time())))
+            with contextlib.suppress(OSError):  # a cache that can only be read, or another's entry
+                (path / _USED).touch()  # which takes no space
             return Entry(path, json.loads((path / _MANIFEST).read_text()))
         if self.read_only:
             raise UserError(
@@ -176,7 +175,7 @@ class Store:
             "blocks": digests,
         }
         (partial / _MANIFEST).write_text(json.dumps(complete))
-        (partial / _USED).write_text(str(int(time.time())))
+        (partial / _USED).touch()
         partial.rename(self.root / target.key)
         return Entry(self.root / target.key, complete)
 
@@ -205,6 +204,7 @@ class Store:
         with locks.if_free(self.root, key) as free:
             if free and path.exists():
                 doomed = path.with_name(f"{path.name}.removed")
+                shutil.rmtree(doomed, ignore_errors=True)  # of a removal that was killed
                 path.rename(doomed)
                 shutil.rmtree(doomed)
         return free
@@ -218,7 +218,7 @@ def _listed(path: Path) -> Listed | None:
         return None
     try:
         manifest = json.loads((path / _MANIFEST).read_text())
-        return Listed(path, manifest, size, float((path / _USED).read_text()))
+        return Listed(path, manifest, size, (path / _USED).stat().st_mtime)
     except (OSError, ValueError):
         return Listed(path, {}, size, changed)
 
@@ -330,7 +330,8 @@ def _valid_blocks(partial: Path, row_bytes: int) -> int:
                 whole = _digest(rows, block["start"], block["stop"], row_bytes) == block["sha256"]
                 if block["start"] != done or not whole:
                     break
-                done, kept = block["stop"], [*kept, line]
+                done = block["stop"]
+                kept.append(line)
     except (OSError, ValueError, KeyError) as e:
         log.debug("%s: nothing further of it can be used (%s)", partial, e)
     (partial / _JOURNAL).write_text("".join(line + "\n" for line in kept))

@@ -87,6 +87,7 @@ class Unpacked(Rows):
     def __init__(self, form: Form, stored: Rows) -> None:
         self.shape, self.dtype = form.shape, form.dtype
         self._form, self._stored = form, stored
+        self.at_once = stored.at_once
 
     def read(self, row: int, out: np.ndarray) -> None:
         parts = out.reshape(-1, *self.shape[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ class FeatureDataset(Dataset):
         self.labels = labels
         self.indices = np.arange(len(labels)) if indices is None else indices
         self._held: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._readers = ThreadPoolExecutor(rows.at_once) if rows.at_once > 1 else None
         assert len(rows) == len(labels)
 
     def __len__(self) -> int:
@@ -43,6 +45,12 @@ class FeatureDataset(Dataset):
         features = np.empty(self.rows.shape[1:], self.rows.dtype)
         self.rows.read(row, features)
         return {"features": torch.from_numpy(features), "labels": target(self.labels, row)}
+
+    def __getitems__(self, batch: Sequence[int]) -> list[dict[str, Any]]:
+        # Rows of a batch together: torch's DataLoader asks for it by this name.
+        if self._readers is None or self.held:
+            return [self[i] for i in batch]
+        return list(self._readers.map(self.__getitem__, batch))
 
     @property
     def held(self) -> bool:

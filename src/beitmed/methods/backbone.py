@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,17 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     # The optimizer and the gradients are of no more use, and three times the trained layers.
     network.zero_grad(set_to_none=True)
     gc.collect()
-    # The test split is read here, once, after the last epoch: nothing is chosen by it.
-    logits = {name: prediction.logits(cfg, network, datasets[name]) for name in ("val", "test")}
-    with files.replacing(folder.path / _TOP) as file:
-        freezing.save_top(network, file)
+    with ThreadPoolExecutor(1) as pool:
+        saved = pool.submit(_save_top, network, folder.path / _TOP)
+        # The test split is read here, once, after the last epoch: nothing is chosen by it.
+        logits = {name: prediction.logits(cfg, network, datasets[name]) for name in ("val", "test")}
+        saved.result()
     return Fit(logits, history, parameters=total, trained_parameters=trained_count)
+
+
+def _save_top(network: FreezableBackbone, path: Path) -> None:
+    with files.replacing(path) as file:
+        freezing.save_top(network, file)
 
 
 def fill(cfg: Config, data: Data) -> None:

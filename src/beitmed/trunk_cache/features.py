@@ -20,7 +20,7 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.storage.rows import Rows
-from beitmed.storage.store import Entry, Store
+from beitmed.storage.store import Store
 from beitmed.trunk_cache import fill, forms
 from beitmed.trunk_cache.keys import Keys, boundary_of
 
@@ -57,17 +57,14 @@ def prepare(cfg: Config, data: Data) -> Features | None:
         for key in locked:
             locks.enter_context(store.lock(key))
         entries = {name: store.find(keys.target(name).key) for name in data.splits}
-        top = store.find(keys.top())
         wanted = fill.affordable(cfg, keys, fill.missing(store, keys, locked))
-        if wanted or top is None:
-            fill.compute_features(cfg, data, store, keys, wanted, top is None)
+        network, whole = _of_the_top(cfg, data, store, keys)
+        if wanted:
+            fill.compute_features(cfg, data, store, keys, wanted, whole)
             entries |= {name: store.find(keys.target(name).key) for name in wanted}
-            top = store.find(keys.top())
         else:
             images = sum(len(split.labels) for split in data.splits.values())
             log.info("features: all %d images are in %s.", images, store.root)
-        assert top is not None, "stored above, under its lock"
-        network = _without_trunk(cfg, data, top)
         kept = {name: entry for name, entry in entries.items() if entry is not None}
         form = {name: forms.of(cfg, len(data.splits[name].labels), keys.boundary) for name in kept}
         rows = {name: form[name].read(entry.open()) for name, entry in kept.items()}
@@ -93,7 +90,7 @@ def _to_lock(store: Store, keys: Keys) -> list[str]:
     Of other depths than the run's own only where its own is missing. None of a cache that can only
     be read, where all that the run needs is there.
     """
-    wanted = {keys.top(), *(keys.target(name).key for name in keys.data.splits)}
+    wanted = {keys.target(name).key for name in keys.data.splits}
     if store.read_only and all(store.has(key) for key in wanted):
         return []
     for name, boundaries in fill.missing(store, keys).items():
@@ -101,8 +98,21 @@ def _to_lock(store: Store, keys: Keys) -> list[str]:
     return sorted(wanted)
 
 
-def _without_trunk(cfg: Config, data: Data, top: Entry) -> FreezableBackbone:
+def _of_the_top(
+    cfg: Config, data: Data, store: Store, keys: Keys
+) -> tuple[FreezableBackbone, fill.Whole | None]:
+    """A network without its trunk, from what is stored of its top, which is done where it is not.
+
+    Besides the whole network where it was made for that. Its lock is taken after all others and
+    held no longer than that: fills of other images need the same one.
+    """
     assert isinstance(cfg.unfreeze, int)
-    network = FreezableBackbone.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
+    key, whole = keys.top(), None
+    with contextlib.nullcontext() if store.read_only and store.has(key) else store.lock(key):
+        top = store.find(key)
+        if top is None:
+            whole = fill.whole(cfg, data, keys)
+            top = fill.store_top(cfg, store, keys, whole)
+        network = FreezableBackbone.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
     weights.new_head(network.model, data.class_names, cfg.seed)
-    return network
+    return network, whole

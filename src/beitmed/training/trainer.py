@@ -6,6 +6,7 @@ that the result depends on is set here, since defaults differ between versions o
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import sys
@@ -31,6 +32,8 @@ from beitmed.backbones import compute
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.errors import UserError
+from beitmed.ranks import together
+from beitmed.training.in_ranks import InRanks
 
 _NUMBERS_AT_ONCE_ON_A_CPU = 8 * 197 * 1024  # tokens of eight images of BEiT-large
 _COMPLETE = "complete"  # a file in a checkpoint that says that all others were written
@@ -71,6 +74,7 @@ class PartsTrainer(Trainer):
     """The Trainer, passing a batch in parts, and stopping at a lost loss."""
 
     _share = 1.0  # of the batch, that the part has which is being passed
+    _part = 0  # which one that is
 
     def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
         """Parts of a batch, and the share of its loss that each has."""
@@ -80,9 +84,12 @@ class PartsTrainer(Trainer):
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         loss = torch.zeros((), device=self.args.device)
-        for share, part in self.parts(inputs):
-            self._share = share
-            loss += super().training_step(model, part, num_items_in_batch)
+        parts = list(self.parts(inputs))
+        for i, (share, part) in enumerate(parts):
+            self._share, self._part = share, i
+            last = i == len(parts) - 1  # only then ranks add their gradients up
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss += super().training_step(model, part, num_items_in_batch)
         self._share = 1.0
         if not torch.isfinite(loss):
             raise UserError(
@@ -128,6 +135,17 @@ class _Trainer(PartsTrainer):
         assert not lost and not load_result.unexpected_keys, load_result
 
 
+class _RankTrainer(InRanks, _Trainer):
+    """The same in one of several ranks."""
+
+    def at_once(self) -> int:
+        assert isinstance(self.model, FreezableBackbone)
+        if self.model.whole or self.args.device.type != "cpu":
+            return self._train_batch_size
+        one: Any = self.train_dataset
+        return at_once_on_a_cpu(_numbers(self.data_collator([one[0]]), self.model))
+
+
 class CompletionMark(TrainerCallback):
     """A process can be killed while it writes a checkpoint: only marked ones are resumed from."""
 
@@ -135,7 +153,8 @@ class CompletionMark(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         assert args.output_dir is not None
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+        if together.first():
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
 
 
 class _Progress(ProgressCallback):
@@ -175,7 +194,7 @@ def build(
         values = score(logits, np.asarray(prediction.label_ids))
         return {name: float("nan") if v is None else v for name, v in values.items()}
 
-    trainer = _Trainer(
+    trainer = (_Trainer if together.count() == 1 else _RankTrainer)(
         model=network,
         args=arguments(cfg, checkpoints, "no" if val is None else "epoch"),
         train_dataset=train,
@@ -211,7 +230,8 @@ def fit(
     """
     trainer = build(network, train, val, cfg, checkpoints, score)
     trainer.add_callback(EpochReport(report, history))
-    trainer.train(resume_from_checkpoint=last_complete(checkpoints))
+    from_here = together.told(last_complete(checkpoints) if together.first() else None)
+    trainer.train(resume_from_checkpoint=from_here)
     return history(trainer.state)
 
 
@@ -222,7 +242,7 @@ def arguments(
     compute.check(cfg)
     use_cpu = compute.device(cfg).type == "cpu"
     t = cfg.train
-    return TrainingArguments(
+    found = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=t.epochs,
         max_steps=t.max_steps or -1,
@@ -254,7 +274,12 @@ def arguments(
         dataloader_pin_memory=not use_cpu,
         disable_tqdm=False,
         report_to="none",
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
     )
+    if found.n_gpu > 1:  # or the Trainer would take all GPUs, and as many batches at once
+        found._n_gpu = 1
+    return found
 
 
 def _with_warmup(schedule: str) -> str:

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from beitmed.backbones import weights
+from beitmed.backbones import compute, weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
+from beitmed.ranks import launch, together
 from beitmed.storage.rows import Rows
 from beitmed.storage.store import Entry, Store
 from beitmed.trunk_cache import fill, forms
@@ -44,14 +45,18 @@ def cached(cfg: Config) -> bool:
 def prepare(cfg: Config, data: Data) -> Features | None:
     """Find a run's features or compute them; None where it trains on a live trunk.
 
-    Raises UserError where the cache has no room for them or cannot be written, and where a number
-    is too large for cache.dtype.
+    Computed by as many processes as the configuration says; each of those finds them here. Raises
+    UserError where the cache has no room for them or cannot be written, and where a number is too
+    large for cache.dtype.
     """
     if not cached(cfg):
         if cfg.features != "live":
             log.info("features: live, because of %s.", cfg.no_trunk)
         return None
     store, keys = Store(cfg.cache.root), Keys(cfg, data)
+    if together.count() > 1:
+        return _features(cfg, data, keys, {n: store.known(keys.target(n).key) for n in data.splits},
+                         _without_trunk(cfg, data, store.known(keys.top())))  # fmt: skip
     with contextlib.ExitStack() as locks:
         locked = _to_lock(store, keys)
         for key in locked:
@@ -59,14 +64,27 @@ def prepare(cfg: Config, data: Data) -> Features | None:
         entries = {name: store.find(keys.target(name).key) for name in data.splits}
         top = store.find(keys.top())
         wanted = fill.affordable(cfg, keys, fill.missing(store, keys, locked))
-        if wanted or top is None:
+        processes = compute.processes(cfg)
+        if wanted and processes > 1:
+            gpu = compute.device(cfg).type == "cuda"
+            launch.start(processes, gpu, fill.by_ranks, cfg, wanted, top is None)
+            network = _without_trunk(cfg, data, store.known(keys.top()))
+        elif wanted or top is None:
             network = fill.compute_features(cfg, data, store, keys, wanted, top is None)
-            entries |= {name: store.find(keys.target(name).key) for name in wanted}
         else:
-            network = _without_trunk(cfg, data, store, top)
+            images = sum(len(split.labels) for split in data.splits.values())
+            log.info("features: all %d images are in %s.", images, store.root)
+            network = _without_trunk(cfg, data, top)
+        entries |= {name: store.find(keys.target(name).key) for name in wanted}
         kept = {name: entry for name, entry in entries.items() if entry is not None}
-        form = {name: forms.of(cfg, len(data.splits[name].labels), keys.boundary) for name in kept}
-        rows = {name: form[name].read(entry.open()) for name, entry in kept.items()}
+        return _features(cfg, data, keys, kept, network)
+
+
+def _features(
+    cfg: Config, data: Data, keys: Keys, entries: Mapping[str, Entry], network: FreezableBackbone
+) -> Features:
+    form = {name: forms.of(cfg, len(data.splits[name].labels), keys.boundary) for name in entries}
+    rows = {name: form[name].read(entry.open()) for name, entry in entries.items()}
     return Features(network, rows, {"mode": "cached", "dtype": form["train"].label})
 
 
@@ -97,9 +115,7 @@ def _to_lock(store: Store, keys: Keys) -> list[str]:
     return sorted(wanted)
 
 
-def _without_trunk(cfg: Config, data: Data, store: Store, top: Entry) -> FreezableBackbone:
-    images = sum(len(split.labels) for split in data.splits.values())
-    log.info("features: all %d images are in %s.", images, store.root)
+def _without_trunk(cfg: Config, data: Data, top: Entry) -> FreezableBackbone:
     assert isinstance(cfg.unfreeze, int)
     network = FreezableBackbone.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
     weights.new_head(network.model, data.class_names, cfg.seed)

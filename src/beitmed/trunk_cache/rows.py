@@ -44,7 +44,8 @@ class TrunkPass:
     """What the cache stores of some images: one pass of a block, read off at several layers.
 
     network: in eval mode, with its trunk, on the device that computes. boundaries: from below.
-    Best asked for one block after another: the next one's pixels are processed meanwhile.
+    Best asked for one block after another, or for each that is `step` images after the one before:
+    the next one's pixels are processed meanwhile.
     """
 
     def __init__(
@@ -53,8 +54,10 @@ class TrunkPass:
         network: FreezableBackbone,
         images: PixelDataset,
         boundaries: Sequence[int],
+        step: int = BLOCK,
     ) -> None:
         self.cfg, self.network, self.images, self.boundaries = cfg, network, images, boundaries
+        self.step = step
         self._pixels: Iterator[torch.Tensor] = iter(())
         self._next = -1
 
@@ -66,7 +69,7 @@ class TrunkPass:
         """
         device = next(self.network.parameters()).device
         with compute.autocast(self.cfg, device):
-            pixels = self._processed(start, stop).to(device)
+            pixels = self._processed(start).to(device)
             found = self.network.below(pixels, self.boundaries)
         rows = [tensor.float().cpu().numpy() for tensor in found]
         return [
@@ -74,11 +77,11 @@ class TrunkPass:
             for of_boundary, boundary in zip(rows, self.boundaries, strict=True)
         ]
 
-    def _processed(self, start: int, stop: int) -> torch.Tensor:
+    def _processed(self, start: int) -> torch.Tensor:
         if start != self._next:
-            starts = range(start, len(self.images), BLOCK)
+            starts = range(start, len(self.images), self.step)
             self._pixels = ahead(self.images.batch(a, a + BLOCK) for a in starts)
-        self._next = stop
+        self._next = start + self.step
         return next(self._pixels)
 
 

@@ -35,6 +35,10 @@ _TO_END = 5  # seconds that a rank has to end by itself
 _STOPS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 _OTHERS = ("SIGUSR1", "SIGUSR2", "SIGCONT")
 _AGAIN = "Run the same command again: it goes on from what was done before."
+_WHY_ENDED = {
+    "SIGKILL": ", as Linux does where memory is short",
+    "SIGABRT": ", as NCCL does where another process does not answer",
+}
 T = TypeVar("T")
 
 
@@ -122,10 +126,9 @@ def _cause(n: int, folder: Path, failed: ChildFailedError) -> Exception:
     rank, failure = next(iter(failed.failures.items()))
     if failure.exitcode < 0:
         name = signal.Signals(-failure.exitcode).name
-        memory = ", as Linux does where memory is short" if name == "SIGKILL" else ""
         return UserError(
-            f"processes: process {rank} of {n}, counted from 0, was ended by {name}{memory}. "
-            f"{_AGAIN}"
+            f"processes: process {rank} of {n}, counted from 0, was ended by {name}"
+            f"{_WHY_ENDED.get(name, '')}. {_AGAIN}"
         )
     for rank, one in said.items():
         if one["kind"] == "hung":

@@ -50,11 +50,11 @@ class InRanks:
             start = stop
 
     def compute_loss(self: Any, *args: Any, **kwargs: Any) -> Any:
-        parent = super(InRanks, self)
+        parent: Any = super()
         if not self.model.training:
-            return parent.compute_loss(*args, **kwargs)  # type: ignore[misc]
+            return parent.compute_loss(*args, **kwargs)
         with shares.SharedDraws(self._shares[self._part]):
-            return parent.compute_loss(*args, **kwargs)  # type: ignore[misc]
+            return parent.compute_loss(*args, **kwargs)
 
     def evaluate(self: Any, *_: Any, **__: Any) -> dict[str, float]:
         """As the Trainer's: loss, metrics and callbacks, of all images once and in order."""
@@ -64,11 +64,12 @@ class InRanks:
             shares.part(self.eval_dataset, size), batch_size=size, collate_fn=self.data_collator
         )
         found = [self.prediction_step(self.model, batch, False) for batch in mine]
-        losses = [np.full(len(labels), float(loss)) for loss, _, labels in found]
-        logits, labels = ([x[i].cpu().numpy() for x in found] for i in (1, 2))
+        columns: list[list[np.ndarray]] = [
+            [np.full(len(labels), float(loss)) for loss, _, labels in found],
+            *([x[i].cpu().numpy() for x in found] for i in (1, 2)),
+        ]
         loss, logits, labels = (
-            shares.joined(np.concatenate(one) if one else None, n, size)
-            for one in (losses, logits, labels)
+            shares.joined(np.concatenate(one) if one else None, n, size) for one in columns
         )
         seen = self.compute_metrics(EvalPrediction(predictions=logits, label_ids=labels))
         metrics = {f"eval_{k}": v for k, v in {"loss": float(loss.mean()), **seen}.items()}
@@ -79,13 +80,15 @@ class InRanks:
         return metrics
 
     def _save_rng_state(self: Any, output_dir: str) -> None:
+        parent: Any = super()
         if together.first():
             with self._as_one_process():
-                super(InRanks, self)._save_rng_state(output_dir)  # type: ignore[misc]
+                parent._save_rng_state(output_dir)
 
     def _load_rng_state(self: Any, checkpoint: str | None) -> None:
+        parent: Any = super()
         with self._as_one_process():
-            super(InRanks, self)._load_rng_state(checkpoint)  # type: ignore[misc]
+            parent._load_rng_state(checkpoint)
 
     @contextlib.contextmanager
     def _as_one_process(self: Any) -> Iterator[None]:

@@ -34,6 +34,7 @@ PATIENCE = 600.0  # seconds that a rank waits for another before that is taken t
 _TO_END = 5  # seconds that a rank has to end by itself
 _STOPS = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
 _OTHERS = ("SIGUSR1", "SIGUSR2", "SIGCONT")
+_LAUNCHER = ("torch.distributed", "torch.multiprocessing")
 _AGAIN = "Run the same command again: it goes on from what was done before."
 _WHY_ENDED = {
     "SIGKILL": ", as Linux does where memory is short",
@@ -116,11 +117,9 @@ class _Listening:
 
 def _cause(n: int, folder: Path, failed: ChildFailedError) -> Exception:
     """What went wrong: of all that the ranks say the cause, not what it led to in others."""
-    said = {
-        int(file.stem): json.loads(file.read_text(encoding="utf-8"))
-        for file in sorted(folder.glob("*.json"))
-    }
-    for one in said.values():
+    said = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")]
+    said.sort(key=lambda one: one["at"])
+    for one in said:
         if one["kind"] == "user":
             return UserError(one["text"])
     rank, failure = next(iter(failed.failures.items()))
@@ -130,14 +129,14 @@ def _cause(n: int, folder: Path, failed: ChildFailedError) -> Exception:
             f"processes: process {rank} of {n}, counted from 0, was ended by {name}"
             f"{_WHY_ENDED.get(name, '')}. {_AGAIN}"
         )
-    for rank, one in said.items():
+    for one in said:
         if one["kind"] == "hung":
             return UserError(
-                f"processes: process {rank} of {n}, counted from 0, waited for another longer than "
+                f"processes: process {one['rank']} of {n}, counted from 0, waited for another longer than "
                 f"{PATIENCE:g} s ({one['line']}). The other hangs, so all were ended. {_AGAIN}"
             )
-    for rank, one in said.items():
-        return RuntimeError(f"{one['line']} (in process {rank} of {n})\n{one['text']}")
+    for one in said:
+        return RuntimeError(f"{one['line']} (in process {one['rank']} of {n})\n{one['text']}")
     return RuntimeError(str(failed))
 
 
@@ -157,7 +156,7 @@ def _environment(n: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _quiet_launcher() -> Iterator[None]:
     """What the launcher warns of is said here, once."""
-    names = [n for n in logging.root.manager.loggerDict if n.startswith("torch.distributed")]
+    names = [n for n in logging.root.manager.loggerDict if n.startswith(_LAUNCHER)]
     before = {name: logging.getLogger(name).level for name in names}
     for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -64,6 +64,8 @@ def do(outside: Outside, task: Callable[..., Any], args: Sequence[Any]) -> Any:
     except Exception as e:
         kind = _kind(e)
         said = {
+            "rank": rank,
+            "at": time.time(),
             "kind": kind,
             "line": f"{type(e).__name__}: {e}".partition("\n")[0],
             "text": str(e) if kind == "user" else traceback.format_exc(),

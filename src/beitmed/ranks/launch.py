@@ -132,8 +132,9 @@ def _cause(n: int, folder: Path, failed: ChildFailedError) -> Exception:
     for one in said:
         if one["kind"] == "hung":
             return UserError(
-                f"processes: process {one['rank']} of {n}, counted from 0, waited for another longer than "
-                f"{PATIENCE:g} s ({one['line']}). The other hangs, so all were ended. {_AGAIN}"
+                f"processes: process {one['rank']} of {n}, counted from 0, waited for another "
+                f"longer than {PATIENCE:g} s ({one['line']}). The other hangs, so all were ended. "
+                f"{_AGAIN}"
             )
     for one in said:
         return RuntimeError(f"{one['line']} (in process {one['rank']} of {n})\n{one['text']}")

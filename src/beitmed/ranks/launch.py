@@ -150,7 +150,8 @@ def _environment(n: int) -> Iterator[None]:
     try:
         yield
     finally:
-        os.environ.clear()
+        for name in os.environ.keys() - before.keys():  # the launcher leaves something too
+            del os.environ[name]
         os.environ.update(before)
 
 

@@ -53,6 +53,7 @@ def do(outside: Outside, task: Callable[..., Any], args: Sequence[Any]) -> Any:
     rank = int(os.environ["RANK"])
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # at once, and without a traceback of each
     for number in outside.ignored:
         signal.signal(number, signal.SIG_IGN)
     try:

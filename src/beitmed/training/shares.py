@@ -76,20 +76,26 @@ class SharedDraws(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func is torch.rand and isinstance(args[0], Sequence):
-            return torch.rand(self._whole(args[0]), **kwargs)[self._rows]
-        if func is torch.rand_like:
+        if func is torch.rand:
+            shape = args[0] if isinstance(args[0], Sequence) else args
+            if self._counts_images(shape):
+                return torch.rand(self._whole(shape), **kwargs)[self._rows]
+        elif func is torch.rand_like and self._counts_images(args[0].shape):
             x = args[0]
             return torch.rand(self._whole(x.shape), dtype=x.dtype, device=x.device)[self._rows]
-        if func is torch.nn.functional.dropout:
+        elif func is torch.nn.functional.dropout:
             return self._dropout(*args, **kwargs)
         return func(*args, **kwargs)
+
+    def _counts_images(self, shape: Sequence[Any]) -> bool:
+        return shape[0] == self.share.stop - self.share.start
 
     def _dropout(
         self, x: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
     ) -> torch.Tensor:
         if p == 0 or not training:
             return x
+        assert self._counts_images(x.shape), x.shape
         noise = x.new_empty(self._whole(x.shape)).bernoulli_(1 - p).div_(1 - p)
         return x * noise[self._rows]
 
@@ -98,7 +104,6 @@ class SharedDraws(TorchFunctionMode):
         return slice(self.share.start, self.share.stop)
 
     def _whole(self, shape: Sequence[int]) -> tuple[int, ...]:
-        assert shape[0] == self.share.stop - self.share.start, (tuple(shape), self.share)
         return (self.share.whole, *shape[1:])
 
 

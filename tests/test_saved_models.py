@@ -141,7 +141,7 @@ def test_of_several_labels_the_search_keeps_a_model_each(tmp_path):
 
 READ = {
     "backbone": "beit_tiny", "unfreeze": "1", "trunk_mode": "eval", "adapter": "lora",
-    "lora": "{rank: 2}", "features": "live", "precision": "bf16", "export": "true",
+    "lora": "{rank: 2}", "features": "live", "precision": "bf16", "processes": "1", "export": "true",
     "train": "{epochs: 1, eval_batch_size: 4}", "train.eval_batch_size": "4", "cache.dtype": "fp32",
 }  # fmt: skip
 SETTINGS = {

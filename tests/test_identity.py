@@ -54,7 +54,8 @@ def test_a_runs_name_says_what_a_reader_asks_for_first(override):
 def test_where_a_run_stands_and_what_is_asked_of_its_predictions_is_no_part_of_it():
     base = resolve()
     for other in (
-        "data.root=/elsewhere", "output_dir=x", "device=cpu", "processes=2", "export=true", "cache.depths=[0,5]",
+        "data.root=/elsewhere", "output_dir=x", "device=cpu", "processes=2", "export=true",
+        "cache.depths=[0,5]",
         "train.eval_batch_size=1", "evaluate.n_resamples=100", "dataset.positive_label=0",
         "+evaluate.metrics.mine=my.own", "backbone.weights=/a/folder", "backbone.revision=x",
         "features=cached", "lora.rank=3", "data.allow_unofficial=true",

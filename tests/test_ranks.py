@@ -262,7 +262,7 @@ def gone(pids: list[int]) -> bool:
     return True
 
 
-LONG = ("train.epochs=20",)
+LONG = ("train.epochs=20", "features=live")  # ranks are started once: for the training
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,8 @@ def run(cfg: Config) -> Path:
     cfg = complete(cfg)
     if cfg.export:
         forms.refuse(cfg, forms.HUGGING_FACE)
+    if cfg.reads_backbone:
+        compute.processes(cfg)  # refused before anything is claimed
     with folder.open_run(cfg) as claimed:
         if claimed.predicted:
             data.check_unchanged(cfg, claimed.read_json("data.json") or {})

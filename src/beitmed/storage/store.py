@@ -116,6 +116,18 @@ class Store:
         shutil.rmtree(path)
         return None
 
+    def known(self, key: str) -> Entry:
+        """The entry of a key that another process of the same run has found whole just now.
+
+        Raises UserError where it was removed meanwhile.
+        """
+        try:
+            return Entry(self.root / key, json.loads((self.root / key / _MANIFEST).read_text()))
+        except OSError as e:
+            raise UserError(
+                f"{self.root / key}: was removed while it was in use. Run the command again."
+            ) from e
+
     def has(self, key: str) -> bool:
         """Whether an entry stands under this key; it is not verified."""
         return (self.root / key / _MANIFEST).is_file()

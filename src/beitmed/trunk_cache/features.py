@@ -15,12 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from beitmed.backbones import weights
+from beitmed.backbones import compute, weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
+from beitmed.ranks import launch, together
 from beitmed.storage.rows import Rows
-from beitmed.storage.store import Store
+from beitmed.storage.store import Entry, Store
 from beitmed.trunk_cache import fill, forms
 from beitmed.trunk_cache.keys import Keys, boundary_of
 
@@ -44,14 +45,18 @@ def cached(cfg: Config) -> bool:
 def prepare(cfg: Config, data: Data) -> Features | None:
     """Find a run's features or compute them; None where it trains on a live trunk.
 
-    Raises UserError where the cache has no room for them or cannot be written, and where a number
-    is too large for cache.dtype.
+    Computed by as many processes as the configuration says; each of those finds them here. Raises
+    UserError where the cache has no room for them or cannot be written, and where a number is too
+    large for cache.dtype.
     """
     if not cached(cfg):
         if cfg.features != "live":
             log.info("features: live, because of %s.", cfg.no_trunk)
         return None
     store, keys = Store(cfg.cache.root), Keys(cfg, data)
+    if together.count() > 1:
+        return _features(cfg, data, keys, {n: store.known(keys.target(n).key) for n in data.splits},
+                         _without_trunk(cfg, data, store.known(keys.top())))  # fmt: skip
     with contextlib.ExitStack() as locks:
         locked = _to_lock(store, keys)
         for key in locked:
@@ -59,15 +64,25 @@ def prepare(cfg: Config, data: Data) -> Features | None:
         entries = {name: store.find(keys.target(name).key) for name in data.splits}
         wanted = fill.affordable(cfg, keys, fill.missing(store, keys, locked))
         network, whole = _of_the_top(cfg, data, store, keys)
-        if wanted:
+        processes = compute.processes(cfg)
+        if wanted and processes > 1:
+            gpu = compute.device(cfg).type == "cuda"
+            launch.start(processes, gpu, fill.by_ranks, cfg, wanted)
+        elif wanted:
             fill.compute_features(cfg, data, store, keys, wanted, whole)
-            entries |= {name: store.find(keys.target(name).key) for name in wanted}
         else:
             images = sum(len(split.labels) for split in data.splits.values())
             log.info("features: all %d images are in %s.", images, store.root)
+        entries |= {name: store.find(keys.target(name).key) for name in wanted}
         kept = {name: entry for name, entry in entries.items() if entry is not None}
-        form = {name: forms.of(cfg, len(data.splits[name].labels), keys.boundary) for name in kept}
-        rows = {name: form[name].read(entry.open()) for name, entry in kept.items()}
+        return _features(cfg, data, keys, kept, network)
+
+
+def _features(
+    cfg: Config, data: Data, keys: Keys, entries: Mapping[str, Entry], network: FreezableBackbone
+) -> Features:
+    form = {name: forms.of(cfg, len(data.splits[name].labels), keys.boundary) for name in entries}
+    rows = {name: form[name].read(entry.open()) for name, entry in entries.items()}
     return Features(network, rows, {"mode": "cached", "dtype": form["train"].label})
 
 
@@ -106,13 +121,17 @@ def _of_the_top(
     Besides the whole network where it was made for that. Its lock is taken after all others and
     held no longer than that: fills of other images need the same one.
     """
-    assert isinstance(cfg.unfreeze, int)
     key, whole = keys.top(), None
     with contextlib.nullcontext() if store.read_only and store.has(key) else store.lock(key):
         top = store.find(key)
         if top is None:
             whole = fill.whole(cfg, data, keys)
             top = fill.store_top(cfg, store, keys, whole)
-        network = FreezableBackbone.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
+        return _without_trunk(cfg, data, top), whole
+
+
+def _without_trunk(cfg: Config, data: Data, top: Entry) -> FreezableBackbone:
+    assert isinstance(cfg.unfreeze, int)
+    network = FreezableBackbone.from_snapshot(top.path / "rows.bin", cfg.unfreeze)
     weights.new_head(network.model, data.class_names, cfg.seed)
-    return network, whole
+    return network

@@ -10,14 +10,17 @@ import numpy as np
 from tqdm import tqdm
 from transformers import BaseImageProcessor
 
+from beitmed import data as splits
 from beitmed.backbones import compute, weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
+from beitmed.ranks import together
 from beitmed.storage import space
 from beitmed.storage.store import Entry, Store
+from beitmed.trunk_cache import rounds
 from beitmed.trunk_cache.keys import Keys
 from beitmed.trunk_cache.rows import BLOCK, TrunkPass
 
@@ -73,6 +76,12 @@ def _bytes(keys: Keys, wanted: Missing) -> int:
     return sum(t.shape[0] * t.row_bytes for t in targets)
 
 
+def by_ranks(cfg: Config, wanted: Missing) -> None:
+    """What `compute_features` does, by a rank; called on each, under the locks of who starts it."""
+    loaded = splits.load(cfg)
+    compute_features(cfg, loaded, Store(cfg.cache.root), Keys(cfg, loaded), wanted, None)
+
+
 def compute_features(
     cfg: Config, data: Data, store: Store, keys: Keys, wanted: Missing, given: Whole | None
 ) -> None:
@@ -82,11 +91,20 @@ def compute_features(
     """
     network, processor = given or whole(cfg, data, keys)
     total = sum(len(data.splits[name].labels) for name in wanted)
-    with tqdm(total=total, unit="image", desc="features", disable=None) as bar:
+    with tqdm(
+        total=total, unit="image", desc="features", disable=None if together.first() else True
+    ) as bar:
         for name, boundaries in wanted.items():
             split = data.splits[name]
             images = PixelDataset(split.images, split.labels, processor)
-            _fill(cfg, store, keys, network, images, name, boundaries, bar)
+            if together.first():
+                _fill(cfg, store, keys, network, images, name, boundaries, bar)
+                rounds.done()
+            else:
+                rounds.assist(
+                    lambda b, images=images: TrunkPass(cfg, network, images, b, rounds.step()),  # type: ignore[misc]
+                    len(images),
+                )
 
 
 def store_top(cfg: Config, store: Store, keys: Keys, of: Whole) -> Entry:
@@ -128,7 +146,8 @@ def _fill(
 
     targets = [keys.target(split, boundary) for boundary in boundaries]
     try:
-        store.fill_together(targets, TrunkPass(cfg, network, images, boundaries), BLOCK, progress)
+        with rounds.asking(TrunkPass(cfg, network, images, boundaries, rounds.step())) as rows_from:
+            store.fill_together(targets, rows_from, BLOCK, progress)
     except UserError as e:
         if len(boundaries) == 1:
             raise

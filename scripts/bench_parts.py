@@ -25,11 +25,12 @@ from bench_table import (
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from beitmed import config
-from beitmed.backbones import weights
+from beitmed.backbones import compute, weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset
 from beitmed.storage.store import Store
 from beitmed.training import trainer
+from beitmed.training.parts import chunks
 from beitmed.trunk_cache.rows import FeatureDataset, TrunkPass
 
 BATCH = 32  # the paper's
@@ -85,8 +86,10 @@ class Parts:
 
         def epoch() -> None:
             for batch in loader:
-                for share, part in trainer.chunks(batch, network):
-                    (network(**part)["loss"] * share).backward()
+                for share, part in chunks(batch, network):
+                    with self._precision():
+                        loss = network(**part)["loss"]
+                    (loss * share).backward()
                 torch.nn.utils.clip_grad_norm_(parameters, 1.0)
                 optimizer.step()
                 optimizer.zero_grad()
@@ -98,7 +101,7 @@ class Parts:
 
     def top_eval(self, depth: int = 5) -> float:
         network = self._frozen(depth).eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), self._precision():
             return seconds(lambda: network(features=self.features[depth])) / BATCH
 
     def peer_step(self, depth: int = 5) -> float:
@@ -112,8 +115,11 @@ class Parts:
     def peer_eval(self, images: int = BATCH) -> float:
         self.peer.eval()
         loader = DataLoader(Subset(self.peer_images, range(images)), batch_size=images)
-        with torch.no_grad():
+        with torch.no_grad(), self._precision():
             return seconds(lambda: [self.peer(**batch) for batch in loader]) / images
+
+    def _precision(self) -> Any:
+        return compute.autocast(self.cfg, torch.device("cpu"))
 
     def our_data(self, depth: int = 5) -> float:
         loader = DataLoader(self._stored(depth), batch_size=BATCH)
@@ -145,7 +151,7 @@ class Parts:
         return FeatureDataset(entry.open(), self.labels)
 
 
-def matrix_rate(geometry: config.Geometry) -> float:
+def matrix_rate(geometry: config.Geometry, precision: str = "fp32") -> float:
     """GFLOP/s of this machine at the products of a layer's shapes: of the shape it is best at.
 
     Each shape is given some time, and the median of its products counts: the one that happened to
@@ -158,7 +164,8 @@ def matrix_rate(geometry: config.Geometry) -> float:
     )
     rates = []
     for k, n in ((hidden, hidden), (hidden, inner), (inner, hidden)):
-        a, b = torch.randn(rows, k), torch.randn(n, k)
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        a, b = torch.randn(rows, k, dtype=dtype), torch.randn(n, k, dtype=dtype)
         torch.nn.functional.linear(a, b)
         times = [
             seconds(lambda a=a, b=b: torch.nn.functional.linear(a, b)) for _ in range(PRODUCTS)
@@ -199,7 +206,7 @@ def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict
     for _ in range(rounds):
         for name, value in _round(parts):
             lists.setdefault(name, []).append(value)
-    print(f"\nThe geometry of {parts.cfg.backbone.name}, fp32, seconds an image:")
+    print(f"\nThe geometry of {parts.cfg.backbone.name}, {parts.cfg.precision}, seconds an image:")
     names = {
         "trunk": f"trunk pass, {parts.layers - 5} layers, pixels included",
         "trunk of freeze_depth": f"trunk passes of experiment=freeze_depth ({len(GRID.passes)})",
@@ -223,15 +230,15 @@ def measure_parts(table: Table, rounds: int, overrides: tuple[str, ...]) -> dict
 
 
 def _round(parts: Parts) -> Iterator[tuple[str, float]]:
-    geometry = parts.cfg.backbone.geometry
-    yield "rate trunk", matrix_rate(geometry)
+    geometry, precision = parts.cfg.backbone.geometry, parts.cfg.precision
+    yield "rate trunk", matrix_rate(geometry, precision)
     yield "trunk", parts.trunk(5)
     yield "trunk of freeze_depth", sum(parts.trunk(*depths) for depths in GRID.passes)
     for depth in DEPTHS:
         if depth in PEER_DEPTHS:
             yield f"peer step {depth}", parts.peer_step(depth)
         if depth == max(DEPTHS):
-            yield "rate top step 5", matrix_rate(geometry)
+            yield "rate top step 5", matrix_rate(geometry, precision)
         yield f"top step {depth}", parts.top_step(depth)
         yield f"top eval {depth}", parts.top_eval(depth)
     yield "peer eval", parts.peer_eval()

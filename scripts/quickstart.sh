@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install, and run what the arguments ask for as `beitmed train` does. Without arguments: synthetic
-# images and a small BEiT with random weights, which need no network once everything is installed.
+# images and the small BEiT in the package, which need no network once everything is installed.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 install_into_environment ""

@@ -107,7 +107,7 @@ def beitmed(
 
 # A run of seconds: few images, one epoch, the tiny backbone.
 FAST = (
-    "experiment=quickstart",
+    "experiment=smoke",
     "data.limit=8",
     "train.epochs=1",
     "evaluate.n_resamples=100",

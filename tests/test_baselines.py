@@ -245,7 +245,7 @@ def test_a_baseline_has_no_attention_to_show(runs):
 def test_what_a_method_does_not_read_is_left_out_of_its_name():
     name = config.run_name(resolve("method=majority"))
     for other in ("unfreeze=1", "backbone=beit_tiny", "train.epochs=9", "precision=bf16",
-                  "cache.dtype=fp32", "experiment=quickstart"):  # fmt: skip
+                  "cache.dtype=fp32", "experiment=smoke"):  # fmt: skip
         same = resolve("method=majority", other, "dataset=breast")
         assert config.run_name(same) == name
     assert config.run_name(resolve("method=majority", "seed=1")) != name

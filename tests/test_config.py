@@ -50,9 +50,9 @@ def test_every_shipped_yaml_composes_to_a_valid_configuration(override):
 
 
 def test_an_experiment_changes_values_and_the_command_line_wins_over_it():
-    assert resolve("experiment=quickstart").train.learning_rate == 1e-3
-    assert resolve("experiment=quickstart", "train.learning_rate=0.5").train.learning_rate == 0.5
-    assert resolve("experiment=quickstart", "dataset=breast").dataset.name == "breast"
+    assert resolve("experiment=smoke").train.learning_rate == 1e-3
+    assert resolve("experiment=smoke", "train.learning_rate=0.5").train.learning_rate == 0.5
+    assert resolve("experiment=smoke", "dataset=breast").dataset.name == "breast"
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ PAPERS = {"dataset": ["breast", "pneumonia"], "size": [28, 224], "balance": ["fu
 TOP5 = "{dataset}_{size}_{balance}_beit_large_top5_seed{seed}"
 #: The folders' names, without their digests, of every command that is shown in a block.
 RUNS = {
-    "bash scripts/quickstart.sh": {"phantom_28_full_beit_tiny_top5_seed42"},
+    "bash scripts/quickstart.sh": {"phantom_28_full_beit_small_top5_seed42"},
     "beitmed train dataset=breast size=28 balanced=true": product(
         TOP5, dataset=["breast"], size=[28], balance=["balanced"], seed=[42]
     ),
@@ -158,7 +158,7 @@ RUNS = {
     "data.allow_unofficial=true train.learning_rate=1e-3 output_dir=planted": {
         "breast_28_full_beit_tiny_top5_seed42"
     },
-    "beitmed train -m experiment=quickstart dataset=breast,pneumonia balanced=false,true "
+    "beitmed train -m experiment=smoke dataset=breast,pneumonia balanced=false,true "
     "seed=1,2,3": product(
         "{dataset}_28_{balance}_beit_tiny_top5_seed{seed}",
         dataset=["breast", "pneumonia"], balance=["full", "balanced"], seed=[1, 2, 3],
@@ -487,7 +487,7 @@ def test_settings_that_are_mentioned_exist():
     known += [resolve(f"method={m}").model_dump() for m in sorted(methods)]
     for objective in ("tokens", "pixels", "hybrid"):
         given = [f"objective={objective}"]
-        planned = jobs.of(given, primary="pretrain", kind=config.PretrainRun)
+        planned = jobs.of(given, kind=config.PretrainRun)
         known += [cfg.model_dump() for cfg in planned.configurations]
     mentioned = set(re.findall(r"`([A-Za-z_.]+)=[^` ]*`", EVERYTHING))
     mentioned = {k.removeprefix("run.") for k in mentioned}  # the run's own, of `beitmed validate`

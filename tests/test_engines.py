@@ -13,8 +13,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import FAST
+from pretrain_runs import FAST as PRETRAINING
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 RAY = os.environ.get("BEITMED_RAY_PYTHON")
@@ -38,17 +40,19 @@ def engine(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def command(engine: str, *arguments: str) -> list[str]:
+def command(engine: str, *arguments: str, name: str = "train") -> list[str]:
     python = RAY if engine == "ray" else sys.executable
     assert python is not None
-    return [python, "-m", "beitmed", "train", "-m", f"launcher={engine}", *ON[engine], *arguments]
+    return [python, "-m", "beitmed", name, "-m", f"launcher={engine}", *ON[engine], *arguments]
 
 
-def sweep(engine: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def sweep(
+    engine: str, folder: Path, *arguments: str, name: str = "train"
+) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
     return subprocess.run(
-        command(engine, f"cache.root={folder}/cache", *arguments), cwd=folder, timeout=1800,
-        capture_output=True, text=True, check=False,
+        command(engine, f"cache.root={folder}/cache", *arguments, name=name), cwd=folder,
+        timeout=1800, capture_output=True, text=True, check=False,
         env={**os.environ, "RAY_DEDUP_LOGS": "0"},  # Ray leaves out lines that are alike
     )  # fmt: skip
 
@@ -106,6 +110,26 @@ def test_what_failed_is_listed_as_it_is_here(engine, tmp_path):
         assert len(list(folder.glob("outputs/.failures/*.json"))) == 1
     assert "nowhere" in listed["local"] and "retry" in listed["local"]
     assert listed["local"] == listed[engine]
+
+
+def test_pre_trainings_are_the_same_bytes_as_here_and_fail_alike(engine, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "archive.npz", train_images=rng.integers(0, 256, (40, 28, 28), np.uint8))
+    asked = (*PRETRAINING, f"pretrain.images={tmp_path}/archive.npz,{tmp_path}/none", "seed=1,2")
+    learnt = {}
+    for name in ("local", engine):
+        folder = tmp_path / name
+        done = sweep(name, folder, *asked, name="pretrain")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "beitmed: 2 of the sweep's runs failed:" in done.stdout
+        assert "2 of the sweep's 4 runs are finished" in done.stdout
+        assert len(list(folder.glob("pretrained/.failures/*.json"))) == 2
+        files = folder.glob("pretrained/*/huggingface/model.safetensors")
+        learnt[name] = {p.parts[-3]: p.read_bytes() for p in files}
+        assert len(list(folder.glob("cache/*/manifest.json"))) == 1
+        if name != "local":
+            assert "2 of the sweep's 4 runs fill the cache first" in done.stdout
+    assert len(learnt["local"]) == 2 and learnt["local"] == learnt[engine]
 
 
 def worker_of(run: Path) -> int:

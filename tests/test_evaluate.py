@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from beitmed.runs import reader
 
-FAST = ("experiment=quickstart", "data.limit=8", "evaluate.n_resamples=100")
+FAST = ("experiment=smoke", "data.limit=8", "evaluate.n_resamples=100")
 OWN = """
 def youden(labels, logits):
     called = logits.argmax(axis=1) == 1

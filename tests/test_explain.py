@@ -386,7 +386,7 @@ def test_a_folder_of_something_else_is_left_as_it_is(run, tmp_path):
 
 
 def test_a_runs_configuration_is_read_back_as_it_was(tmp_path):
-    for k, overrides in enumerate((["experiment=quickstart"], ["dataset=pneumonia", "unfreeze=all",
+    for k, overrides in enumerate((["experiment=smoke"], ["dataset=pneumonia", "unfreeze=all",
                                    "balanced=true", "train.max_grad_norm=1"])):  # fmt: skip
         cfg = resolve(*overrides, f"output_dir={tmp_path}/{k}")
         with run_folder.open_run(cfg) as opened:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from figure_checks import assert_legible, assert_small_text_is_legible, rendered
 
-from beitmed.plots import explanation_tests, explanations
+from beitmed.plots import explanation_tests, explanations, overlays
 from beitmed.plots.explanation_tests import CENTRE, RANDOM, TestCurves
 from beitmed.plots.explanations import Explained, MethodMaps
 from beitmed.plots.page import FULL_WIDTH, WIDTH
@@ -91,3 +91,12 @@ def test_curves_of_the_tests_are_legible(count, width):
     drawn = figure.axes[0].lines[0]
     assert drawn.get_ydata() == pytest.approx(curves.deletion[names[0]])
     assert drawn.get_xdata()[[0, -1]].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("top", "shown"),
+    [(0.4, ["-0.4", "0", "0.3"]), (1.6e-4, ["0.00008", "0", "0.00016"]),
+     (2e-7, ["8.0e-08", "0", "1.6e-07"])],
+)  # fmt: skip
+def test_values_beside_a_bar_are_written_alike(top, shown):
+    assert [overlays.tick(float(text), top) for text in shown] == shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from conftest import FAST, beitmed
 
 from beitmed import trained
@@ -18,7 +19,7 @@ RNG = np.random.default_rng(0)
 def test_one_byte_a_number_is_near_the_number_token_by_token(kind, largest_error):
     rows = (RNG.normal(size=(3, 5, 16)) * 10.0 ** np.arange(-4, 1)[:, None]).astype(np.float32)
     form = Form(rows.shape, kind)
-    packed = form.pack(rows)
+    packed = form.pack(torch.from_numpy(rows))
     assert packed.shape == form.stored_shape == (3, 5, 20)
     assert packed.dtype == form.stored_dtype == np.uint8
     token = np.abs(rows).max(-1, keepdims=True)
@@ -34,23 +35,23 @@ def test_what_is_packed_again_stays_and_zero_is_zero(kind):
     rows = RNG.normal(size=(2, 4, 8)).astype(np.float32)
     rows[0, 1] = 0
     form = Form(rows.shape, kind)
-    once = form.unpack(form.pack(rows))
+    once = form.unpack(form.pack(torch.from_numpy(rows)))
     assert not once[0, 1].any()
-    assert np.allclose(form.unpack(form.pack(once)), once, rtol=1e-6)
+    assert np.allclose(form.unpack(form.pack(torch.from_numpy(once))), once, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["int8", "fp8"])
 def test_a_number_that_is_not_finite_is_refused(kind):
     rows = np.full((1, 2, 4), np.inf, np.float32)
     with pytest.raises(UserError, match="numbers that are not finite"):
-        Form(rows.shape, kind).pack(rows)
+        Form(rows.shape, kind).pack(torch.from_numpy(rows))
 
 
 @pytest.mark.parametrize("kind", ["int8", "fp8"])
 def test_rows_are_unpacked_as_they_are_read(kind, tmp_path):
     rows = RNG.normal(size=(6, 4, 8)).astype(np.float32)
     form = Form(rows.shape, kind)
-    packed = form.pack(rows)
+    packed = form.pack(torch.from_numpy(rows))
     (tmp_path / "rows").write_bytes(packed.tobytes())
     read = form.read(Rows(tmp_path / "rows", form.stored_shape, form.stored_dtype))
     assert np.array_equal(read[2:5], form.unpack(packed)[2:5])

@@ -18,7 +18,8 @@ from figure_checks import assert_legible, rendered
 
 from beitmed import config
 from beitmed.commands import jobs
-from beitmed.plots.label_curves import LabelCurve, LabelPanel, label_curves
+from beitmed.plots.curves import Line, Panel
+from beitmed.plots.label_curves import label_curves
 from beitmed.plots.page import FULL_WIDTH, WIDTH
 from beitmed.report.content import label_curves as curves_of
 from beitmed.report.content import label_efficiency as content
@@ -277,12 +278,12 @@ def test_what_cannot_be_told_is_said(outputs, value, low, high, told, text):
 @pytest.mark.parametrize("width", [WIDTH, FULL_WIDTH])
 def test_the_figure_keeps_its_parts_apart(width):
     curves = [
-        LabelCurve(name, LABELS, np.linspace(0.5, top, 6).tolist(), [0.4] * 5 + [None],
+        Line(name, LABELS, np.linspace(0.5, top, 6).tolist(), [0.4] * 5 + [None],
                    [0.95] * 5 + [None])
         for name, top in (("a method", 0.8), ("a method of a name that is far too long " * 3, 0.9),
                           ("a third", 0.7), ("$x_1$, RANDOM weights", 0.6))
     ]  # fmt: skip
-    panels = [LabelPanel("Test AUC", curves, 0.5), LabelPanel("Test accuracy", curves)]
+    panels = [Panel("Test AUC", curves, 0.5), Panel("Test accuracy", curves)]
     ticks = [(n, f"{f:g} %") for n, f in zip(LABELS, (1, 5, 10, 25, 50, 100), strict=True)]
     figure = label_curves(panels, title="breast", ticks=ticks, width=width)
     assert_legible(rendered(figure))

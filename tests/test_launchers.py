@@ -14,6 +14,7 @@ from conftest import FAST, REPOSITORY, beitmed, resolve
 
 from beitmed import console, threads
 from beitmed.commands import jobs
+from beitmed.config import Config, PretrainRun
 from beitmed.errors import UserError
 from beitmed.runs import failures
 from beitmed.sweeps import fills
@@ -40,9 +41,13 @@ def test_a_launcher_that_cannot_be_is_refused_before_anything_is_written(argumen
     assert not list(tmp_path.glob("outputs/*/*"))
 
 
-def test_a_pre_training_takes_no_launcher(tmp_path):
-    done = beitmed("-m", "launcher=joblib", "dataset=breast", module="pretrain", cwd=tmp_path)
-    assert done.returncode == 2 and "launcher=joblib: pre-trainings are done here" in done.stderr
+def test_a_pre_training_has_the_same_launchers(tmp_path):
+    asked = ("-m", "launcher=slurm", "dataset=breast", "seed=1,2")
+    done = beitmed(*asked, module="pretrain", cwd=tmp_path, env={"PATH": ""})
+    assert done.returncode == 2 and "launcher=slurm: sbatch is not found here" in done.stderr
+    assert not list(tmp_path.glob("pretrained/*"))
+    planned = jobs.of(["-m", "launcher=joblib", "seed=1,2"], kind=PretrainRun)
+    assert planned.launcher.parallel and planned.kind is PretrainRun
 
 
 @pytest.mark.skipif(
@@ -177,13 +182,20 @@ def test_images_of_ones_own_are_converted_once(tmp_path):
     assert len(chosen(*own)) == 1
 
 
+def test_unlabelled_images_that_pre_trainings_share_are_converted_once():
+    asked = ["-m", "pretrain.images=a,b", "seed=1,2", "objective=pixels,hybrid"]
+    planned = jobs.of(asked, kind=PretrainRun)
+    assert len(planned.found) == 8 and fills.first(planned.configurations) == [0, 4]
+    assert fills.first(jobs.of(["-m", "seed=1,2"], kind=PretrainRun).configurations) == []
+
+
 # ---- workers
 
 
 def test_a_task_makes_a_process_its_own_whatever_it_did_before(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
-    task = Work(Origin.here(), False, Records(tmp_path / "records"))
+    task = Work(Origin.here(), False, Config, Records(tmp_path / "records"))
     assert pickle.loads(pickle.dumps(task)) == task  # as its class's name and plain values
     monkeypatch.chdir("/")
     monkeypatch.setattr(sys, "path", sys.path[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -9,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import filelock._util
 import pytest
 
 from beitmed.errors import UserError
@@ -52,6 +55,16 @@ def foreign(root: Path) -> Path:
     return marker_of(root)
 
 
+def dead_marker(root: Path) -> Path:
+    """The marker of a holder on this host that is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    with locks.exclusive(root, "one", "waiting"):
+        content = marker_of(root).read_text()
+    marker_of(root).write_text(content.replace(f"pid={os.getpid()}", f"pid={process.pid}"))
+    return marker_of(root)
+
+
 def test_of_eight_processes_one_at_a_time_works_and_a_killed_one_stops_nobody(tmp_path):
     killed = hold(tmp_path, "killed", 600)
     wait_for(lambda: (tmp_path / "log").exists() and (tmp_path / "log").read_text())
@@ -74,6 +87,47 @@ def test_a_holder_that_died_on_another_host_loses_the_lock(tmp_path, monkeypatch
     with caplog.at_level("INFO"), locks.exclusive(tmp_path, "one", "somebody has it"):
         waited = time.monotonic() - start
     assert 1 <= waited < 10 and "somebody has it" in caplog.text
+
+
+@pytest.fixture
+def without_exchange(monkeypatch):
+    """A file system that cannot exchange two names, as NFS says it."""
+    monkeypatch.setattr(filelock._util, "_rename_call", lambda: (lambda *_: errno.EINVAL, 2))
+
+
+def test_on_nfs_too_a_holder_that_died_loses_the_lock(tmp_path, monkeypatch, without_exchange):
+    monkeypatch.setattr(locks, "LEASE", 0.3)
+    for content in (foreign(tmp_path).read_text(), dead_marker(tmp_path).read_text()):
+        marker_of(tmp_path).write_text(content)
+        start = time.monotonic()
+        with locks.exclusive(tmp_path, "one", "waiting"):
+            assert 0.3 <= time.monotonic() - start < 10
+        assert not list((tmp_path / ".locks").iterdir())
+
+
+def test_a_holder_that_died_as_it_made_its_marker_stops_nobody(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "LEASE", 0.3)
+    marker_of(tmp_path).parent.mkdir()
+    marker_of(tmp_path).touch()
+    with locks.exclusive(tmp_path, "one", "waiting"):
+        assert marker_of(tmp_path).read_text()
+    assert not list((tmp_path / ".locks").iterdir())
+
+
+def test_of_many_who_wait_on_nfs_one_at_a_time_takes_over(tmp_path, monkeypatch, without_exchange):
+    monkeypatch.setattr(locks, "LEASE", 0.3)
+    foreign(tmp_path)
+    held = threading.Lock()
+
+    def take() -> bool:
+        with locks.exclusive(tmp_path, "one", "waiting"):
+            alone = held.acquire(blocking=False)
+            time.sleep(0.02)
+            held.release()
+        return alone
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda _: take(), range(8)))
 
 
 @pytest.mark.parametrize("seconds", [-60, 60])

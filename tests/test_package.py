@@ -31,6 +31,8 @@ def test_the_wheel_holds_the_code_its_data_the_licence_and_every_yaml_and_nothin
     source = REPOSITORY / "src"
     kinds = (".py", ".jinja", ".css", ".js", ".csv", ".yaml")
     code = {p.relative_to(source).as_posix() for p in source.rglob("*") if p.suffix in kinds}
+    weights = source / "beitmed" / "backbones" / "embedded"
+    code |= {p.relative_to(source).as_posix() for p in weights.iterdir()}
     conf = REPOSITORY / "conf"
     yaml = {f"beitmed/conf/{p.relative_to(conf).as_posix()}" for p in conf.rglob("*.yaml")}
     assert {n for n in names if ".dist-info/" not in n} == code | yaml

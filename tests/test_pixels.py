@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader
 from transformers import AutoImageProcessor
 
 from beitmed.backbones import weights
-from beitmed.data.pixels import PixelDataset
+from beitmed.backbones.families import FAMILIES
+from beitmed.data import resampling
+from beitmed.data.pixels import PixelDataset, to_rgb
 
 
 @pytest.fixture(params=[28, 224])
@@ -69,3 +71,33 @@ def test_a_batch_of_real_images_is_what_single_images_are():
     for i in range(8):
         assert torch.equal(batch["pixel_values"][i], dataset[i]["pixel_values"])
         assert batch["labels"][i] == labels[i]
+
+
+SETTINGS = {
+    "bilinear": {"size": {"height": 224, "width": 224}, "resample": 2, "do_center_crop": False},
+    "bicubic": {"size": {"height": 224, "width": 224}, "resample": 3, "do_center_crop": False},
+    "smaller": {"size": {"height": 48, "width": 40}, "resample": 3, "do_center_crop": False},
+    "cropped": {"size": {"shortest_edge": 256}, "resample": 3, "do_center_crop": True,
+                "crop_size": {"height": 224, "width": 224}, "image_mean": [0.1, 0.2, 0.3]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("name", ["beit", "vit", "deit", "dinov2"])
+def test_what_a_gpu_makes_of_images_is_the_processors_own_to_the_bit(name, settings):
+    # Integers in float64: the same on any device, so a CPU may show it.
+    processor = FAMILIES[name].processor(**SETTINGS[settings])
+    for shape in ((28, 28), (64, 64), (224, 224), (30, 30, 3)):
+        images = np.random.default_rng(1).integers(0, 256, (4, *shape), np.uint8)
+        images[0] = np.where(images[0] > 127, 255, 0)  # where a cubic overshoots
+        arithmetic = resampling.of(processor, *shape[:2])
+        expected = processor([to_rgb(i) for i in images], return_tensors="pt")["pixel_values"]
+        assert torch.equal(arithmetic(torch.from_numpy(images)), expected), shape
+
+
+def test_a_processor_of_other_arithmetic_is_left_to_itself():
+    lanczos = FAMILIES["vit"].processor(size={"height": 224, "width": 224}, resample=1)
+    of_floats = FAMILIES["dinov3_vit"].processor(size={"height": 224, "width": 224}, resample=3)
+    assert resampling.of(lanczos, 28, 28) is None
+    assert resampling.of(of_floats, 28, 28) is None
+    assert resampling.of(of_floats, 224, 224) is not None  # nothing to be resized

@@ -103,7 +103,7 @@ def test_unreadable_images_are_named_and_the_rest_is_predicted(run, folder, test
 def test_the_mean_of_several_runs_with_its_spread(run, folder, tmp_path):
     cfg = reader.read_config(run)
     other = pipeline.run(
-        resolve("experiment=quickstart", "data.limit=8", "train.epochs=1", "seed=5",
+        resolve("experiment=smoke", "data.limit=8", "train.epochs=1", "seed=5",
                 "evaluate.n_resamples=100", f"output_dir={tmp_path}", f"cache.root={tmp_path}/c")
     )  # fmt: skip
     assert cfg.seed != 5

@@ -17,13 +17,17 @@ import yaml
 from conftest import beitmed
 from PIL import Image
 from pretrain_runs import FAST, TINY, WORDS, resolve
+from test_families import tiny_config
 from test_image_files import dicom
-from transformers import BeitForMaskedImageModeling
+from test_pretrain_network import processor
+from transformers import BeitForImageClassification, BeitForMaskedImageModeling
 
+from beitmed import data
 from beitmed.commands import jobs
 from beitmed.config import PretrainRun
-from beitmed.pretraining import batches, line, sources
-from beitmed.runs import reader
+from beitmed.pretraining import batches, checkpoint, line, looks, sources
+from beitmed.runs import failures, reader
+from beitmed.storage.rows import Rows
 from beitmed.training import unlabelled
 
 RESULT = ("model.safetensors", "config.json", "preprocessor_config.json")
@@ -160,6 +164,17 @@ def test_words_of_changed_images_are_found_at_every_step(medmnist_folder, tmp_pa
     assert next(csv.DictReader((run / "history.csv").open()))["step"] == "2"
 
 
+@pytest.fixture(scope="module")
+def no_token(tmp_path_factory) -> Path:
+    """A checkpoint that was not pre-trained by masking."""
+    config = tiny_config("beit")
+    config.use_mask_token = False
+    folder = tmp_path_factory.mktemp("no_token")
+    BeitForImageClassification(config).save_pretrained(folder)
+    processor("beit").save_pretrained(folder)
+    return folder
+
+
 class Killed(BaseException):
     pass
 
@@ -229,6 +244,26 @@ def test_several_sets_each_as_often_as_its_weight_says(medmnist_folder):
     assert len(order) == 44 and [p for _, p, _ in epochs[0]] == list(range(44))
 
 
+def test_mirror_images_are_those_of_sets_whose_file_allows_them(medmnist_folder):
+    given = (*FAST, f"data.root={medmnist_folder}", "pretrain.datasets=[breast,pneumonia]")
+    for chosen, expected in (("null", [True, False]), ("true", [True] * 2), ("false", [False] * 2)):
+        cfg = resolve(*given, f"pretrain.flip={chosen}")
+        found = sources.load(cfg)
+        assert [source.flip for source in found] == expected
+        slots = [(epoch, place, image) for epoch in (1,) for place, image in enumerate(range(32))]
+        view = batches.Batches(cfg, found, 4, None).__getitems__(slots)["view"]
+        mirrored = view["boxes"][:, 2] < 0
+        for allowed, of_set in zip(expected, (mirrored[:16], mirrored[16:]), strict=True):
+            assert bool(of_set.any()) is allowed
+
+
+def test_without_a_probe_no_label_is_read(medmnist_folder):
+    cfg = resolve(*FAST, f"data.root={medmnist_folder}", "pretrain.probe=none")
+    found = sources.load(cfg)
+    network, _ = checkpoint.begin(cfg)
+    assert set(looks.Looks(cfg, network, found)()) == {"held_out_loss"}
+
+
 def test_val_is_learnt_from_only_by_choice(medmnist_folder):
     given = (*FAST, f"data.root={medmnist_folder}")
     [plain] = sources.load(resolve(*given))
@@ -240,7 +275,24 @@ def test_val_is_learnt_from_only_by_choice(medmnist_folder):
     assert any(image.tobytes() in pixels for image in plain.held)
 
 
-def test_ones_own_images_without_labels(medmnist_folder, tmp_path):
+def test_ones_own_dataset_is_read_from_disk_and_its_test_split_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    for name in ("benign", "malignant"):
+        pictures(tmp_path / "own" / name, 20)
+    given = ("dataset=folder", "dataset.path=own", f"cache.root={tmp_path / 'cache'}")
+    cfg = line.complete(resolve(*TINY, *given, "pretrain.val=true", "pretrain.held_out=0.25"))
+    [source] = sources.load(cfg)
+    splits = data.load(cfg.of_dataset(cfg.dataset.model_dump())).splits
+    parts = {name: {image.tobytes() for image in split.images} for name, split in splits.items()}
+    assert isinstance(source.images, Rows) and isinstance(source.held, Rows)
+    seen = [image.tobytes() for rows in (source.images, source.held) for image in rows]
+    assert set(seen) == parts["train"] | parts["val"] and len(seen) == len(set(seen))
+    assert len(parts["test"]) > 1 and not set(seen) & parts["test"]
+    assert source.facts["splits"] == "train and val" and len(source.held) == len(seen) // 4
+
+
+def test_ones_own_images_without_labels(medmnist_folder, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     for i in range(12):
         pixels = rng.integers(0, 256, (40, 30 + i), np.uint8)
@@ -248,31 +300,86 @@ def test_ones_own_images_without_labels(medmnist_folder, tmp_path):
         Image.fromarray(pixels).save(tmp_path / "in" / f"{i % 2}" / f"{i}.png")
     dicom(tmp_path / "in" / "x.dcm", rng.integers(0, 4096, (64, 64), np.uint16), BitsStored=12)
     given = ("pretrain.images=in", "pretrain.held_out=0.25")
-    run = done(medmnist_folder, *given, cwd=tmp_path)
+    cache = f"cache.root={tmp_path / 'cache'}"
+    run = done(medmnist_folder, *given, cache, cwd=tmp_path)
     [facts] = json.loads((run / "data.json").read_text())["sets"]
     assert (facts["set"], facts["images"], facts["held_out"]) == ("in", 10, 3)
     assert "val_auc" not in (run / "history.csv").read_text()
+    said = (run / "run.log").read_text()
+    assert "in, 28 px: converting 13 images" in said
     shutil.move(tmp_path / "in", tmp_path / "elsewhere")
-    again = pretrain(medmnist_folder, "pretrain.images=elsewhere", given[1], "name=a", cwd=tmp_path)
+    given = ("pretrain.images=elsewhere", given[1], cache)
+    again = pretrain(medmnist_folder, *given, "name=a", cwd=tmp_path)
     assert "finished before" in again.stdout, again.stdout + again.stderr  # the same images
+    # Other seeds read what was converted, from disk: they stay there, whatever their number.
+    monkeypatch.chdir(tmp_path)
+    [source] = sources.load(line.complete(resolve(*FAST, *given, "seed=1")))
+    assert isinstance(source.images, Rows) and isinstance(source.held, Rows)
+    assert len(source.images) == 10 and source.images.shape[1:] == (28, 28)
+    assert len(list((tmp_path / "cache").glob("*/manifest.json"))) == 1
     (tmp_path / "elsewhere" / "0" / "bad.png").write_bytes(b"no image")
-    bad = pretrain(medmnist_folder, "pretrain.images=elsewhere", "name=b", cwd=tmp_path)
-    assert bad.returncode == 2 and "bad.png" in bad.stderr and "cannot be used" in bad.stderr
+    bad = pretrain(medmnist_folder, *given, "name=b", cwd=tmp_path)
+    assert bad.returncode == 2 and "bad.png" in bad.stderr
+    assert "elsewhere has images that cannot be used (1)" in bad.stderr
     assert not (tmp_path / "pretrained" / "b").exists()
+    assert len(list((tmp_path / "cache").glob("[!.]*"))) == 1  # nor a half of them there
 
 
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_unlabelled_images(tmp_path):
+    few, many = np.arange(40, dtype=np.uint8), np.arange(25_000) % 251
+    for name, values in (("few", few), ("many", many.astype(np.uint8))):
+        images = np.repeat(values, 128 * 128).reshape(-1, 128, 128)
+        np.savez_compressed(tmp_path / f"{name}.npz", train_images=images)
+        size = images.nbytes
+    given = (*FAST, "size=128", "train.max_steps=20", "pretrain.probe=none")
+    peaks = []
+    for name in ("few", "many"):
+        run = beitmed(*given, f"pretrain.images={name}.npz", f"name={name}", "cache.root=cache",
+                      cwd=tmp_path, module="pretrain", process=True)  # fmt: skip
+        assert run.returncode == 0, run.stdout + run.stderr
+        environment = json.loads((tmp_path / "pretrained" / name / "environment.json").read_text())
+        peaks.append(max(phase["peak_memory_bytes"] for phase in environment["phases"].values()))
+    assert size > 400e6
+    # What grows: the order of an epoch, some hundred bytes an image.
+    assert peaks[1] - peaks[0] < 0.2 * size
+
+
+# What is wrong with values is told at once, each with what was found and what is allowed.
+WRONG = {
+    "objective.mask_ratio=0.0": "greater than 0",
+    "train.learning_rate=nan": "finite",
+    "train.weight_decay=inf": "finite",
+    "train.batch_size=0": "greater than or equal to 1",
+    "pretrain.crop=0.0": "greater than 0",
+    "pretrain.held_out=1.0": "less than 1",
+    "pretrain.intensity=1.0": "less than 1",
+    "pretrain.every=0": "greater than or equal to 1",
+    "pretrain.datasets=[]": "at least 1",
+    "pretrain.val=3": "true or false",
+    "pretrain.probe=svm": "'knn', 'linear' or 'none'",
+    "seed=-1": "greater than or equal to 0",
+}
 BAD = {
     "objective.mask_ratio=0": ["objective.mask_ratio: found 0", "greater than 0"],
-    "objective.mask_ratio=1.0": ["objective.mask_ratio: found 1.0", "less than 1"],
-    "pretrain.crop=0.0": ["pretrain.crop", "greater than 0"],
+    "objective.mask_ratio=1": ["objective.mask_ratio: found 1", "less than 1"],
+    "objective.mask_ratio=nan": ["objective.mask_ratio: found nan"],
     "pretrain.dataset=breast": ["pretrain.dataset: no such key", "pretrain.datasets"],
     "unfreeze=1": ["unfreeze=1: found with beitmed pretrain", "does not read it"],
     "pretrain.images=nothing": ["nothing: no such file or folder"],
     "pretrain.images=empty": ["empty: no image there"],
     "pretrain.datasets=[mars]": ["pretrain.datasets: found 'mars'", "allowed: blood, breast"],
-    "pretrain.weights=[1,2]": ["pretrain.weights: found 2 for 1 sets (breast)"],
-    "pretrain.probe=svm": ["pretrain.probe: found 'svm'", "'knn', 'linear' or 'none'"],
-    "launcher=local": ["launcher=local: starts the runs of beitmed train"],
+    "pretrain.datasets=[breast,breast]": ["pretrain.datasets: found ['breast', 'breast']"],
+    "pretrain.weights=[1.0,2.0]": ["pretrain.weights: found 2 for 1 sets (breast)"],
+    "pretrain.weights=[0.0]": ["pretrain.weights", "found 0.0", "greater than 0"],
+    "pretrain.images=one": ["one has 1 images", "the least"],
+    "pretrain.images=table.csv": ["table.csv: has no column 'path'"],
+    "pretrain.images=test.npz": ["test.npz: has no train_images", "test_images"],
+    "train.batch_size=1": ["train.batch_size: found 1 with objective=hybrid"],
+    "objective.tokenizer_px=112": ["reads 112 px", "4 x 4 patches", "tokenizer_px=32"],
+    "backbone.weights=nowhere": ["nowhere"],
+    "backbone.weights=no_token": ["has no mask token", "objective=pixels"],
+    "launcher=joblib": ["launcher: found joblib without -m"],
     "experiment=paper": ["experiment=paper: is of beitmed train"],
     "objective=tokens": [
         "objective.tokenizer: facebook/flava-image-codebook is not on this machine",
@@ -283,14 +390,36 @@ BAD = {
 
 
 @pytest.mark.parametrize("override", BAD)
-def test_bad_input_is_one_message_before_anything_is_learnt(override, medmnist_folder, tmp_path):
-    (tmp_path / "empty").mkdir()
-    found = pretrain(medmnist_folder, override, cwd=tmp_path)
+def test_bad_input_is_one_message_before_anything_is_learnt(
+    override, medmnist_folder, tmp_path, no_token
+):
+    for name, count in (("empty", 0), ("one", 1)):
+        pictures(tmp_path / name, count)
+    (tmp_path / "table.csv").write_text("file\na.png\n")
+    np.savez(tmp_path / "test.npz", test_images=np.zeros((4, 28, 28), np.uint8))
+    (tmp_path / "no_token").symlink_to(no_token)
+    beside = {"train.batch_size=1": ("objective=hybrid",), "objective.tokenizer_px=112": WORDS,
+              "backbone.weights=no_token": ("backbone=auto", *WORDS)}  # fmt: skip
+    few = [o for o in FAST if "no_token" not in override or not o.startswith("backbone.")]
+    given = (*few, f"data.root={medmnist_folder}", f"cache.root={tmp_path / 'cache'}")
+    found = beitmed(*given, *beside.get(override, ()), override, cwd=tmp_path, module="pretrain")
     assert found.returncode == 2, found.stdout + found.stderr
-    assert found.stderr.startswith("beitmed: ") and "Traceback" not in found.stderr
+    # Before it there may be a bar of transformers, which has loaded a checkpoint.
+    assert "beitmed: " in found.stderr and "Traceback" not in found.stderr
     for part in BAD[override]:
-        assert part in found.stderr
+        assert part in found.stderr, found.stderr
     assert not list((tmp_path / "pretrained").glob("[!.]*"))
+
+
+def test_every_wrong_value_is_told_at_once(medmnist_folder, tmp_path):
+    found = pretrain(medmnist_folder, *WRONG, cwd=tmp_path)
+    assert found.returncode == 2 and "Traceback" not in found.stderr
+    lines = found.stderr.splitlines()
+    for override, allowed in WRONG.items():
+        key = override.partition("=")[0]
+        [line] = [one for one in lines if one.strip().startswith(key)]
+        assert "found" in line and allowed in line, line
+    assert not (tmp_path / "pretrained").exists()
 
 
 def test_a_dataset_that_is_not_read_is_refused(medmnist_folder, tmp_path):
@@ -308,13 +437,31 @@ def test_another_configuration_or_other_images_are_refused_in_a_runs_folder(
     assert "train.learning_rate" not in other.stderr
 
 
-def test_a_sweep_runs_every_combination_and_tells_what_failed(medmnist_folder, tmp_path):
-    given = ("-m", "dataset=breast,retina", "data.download=false", "train.epochs=1")
-    found = pretrain(medmnist_folder, *given, "pretrain.every=1", cwd=tmp_path)
+def pictures(folder: Path, count: int = 4) -> None:
+    rng = np.random.default_rng(len(folder.name))
+    folder.mkdir()
+    for i in range(count):
+        Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(folder / f"{i}.png")
+
+
+def test_a_sweep_is_told_from_its_folders_and_retried(medmnist_folder, tmp_path):
+    pictures(tmp_path / "one")
+    given = ("-m", "pretrain.images=one,three", "train.epochs=1", "pretrain.every=1")
+    found = pretrain(medmnist_folder, *given, cwd=tmp_path)
     assert found.returncode == 1, found.stdout + found.stderr
-    [run] = (tmp_path / "pretrained").glob("*_seed42_*")
-    assert run.name.startswith("breast_28_pixels_beit_tiny_seed42_")
-    assert "1 of the sweep's runs failed" in found.stdout and "retinamnist" in found.stdout
+    [run] = (tmp_path / "pretrained").glob("[!.]*")
+    assert run.name.startswith("images_28_pixels_beit_tiny_seed42_")
+    [_, closing] = found.stdout.split("beitmed: 1 of the sweep's runs failed:")
+    assert "pretrain.images=three" in closing and "three: no such file or folder" in closing
+    assert "1 of the sweep's 2 runs are finished" in closing and "retry them" in closing
+    [file] = tmp_path.glob("pretrained/.failures/*.json")
+    assert failures.read(file).command.startswith("beitmed pretrain backbone.geometry")
+    pictures(tmp_path / "three")
+    again = pretrain(medmnist_folder, *given, cwd=tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("finished before") == 1
+    assert len(list((tmp_path / "pretrained").glob("[!.]*/pretraining.json"))) == 2
+    assert not list(tmp_path.glob("pretrained/.failures/*"))
 
 
 def test_keys_are_printed_and_a_report_passes_pretrainings_by(finished, medmnist_folder, tmp_path):
@@ -333,5 +480,5 @@ def test_every_command_of_the_docs_composes():
     shown = [words_of(c)[1] for c in COMMANDS if words_of(c)[0] == "pretrain"]
     assert len(shown) >= 5
     for arguments in shown:
-        planned = jobs.of(arguments, primary="pretrain", kind=PretrainRun)
+        planned = jobs.of(arguments, kind=PretrainRun)
         assert len(planned.configurations) == len(planned.found)

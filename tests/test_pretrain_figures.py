@@ -40,3 +40,6 @@ def test_curves(width, sets):
     assert_legible(figure)
     assert_small_text_is_legible(figure)
     rendered(pretraining_curves(rows[:1], title="one look", width=width))
+    hardly = [{**row, "train_loss": 1.0045 - i / 1e4, "held_out_loss": 0.9995 - i / 2e4}
+              for i, row in enumerate(rows)]  # fmt: skip
+    assert_legible(rendered(pretraining_curves(hardly, title="hardly anything", width=width)))

@@ -21,7 +21,7 @@ from beitmed.errors import UserError
 from beitmed.pretraining import checkpoint, views
 from beitmed.pretraining.network import MaskedNetwork, standardised
 from beitmed.pretraining.views import Pixels
-from beitmed.training import trainer, unlabelled
+from beitmed.training import parts, unlabelled
 
 PIXELS = {"masking": "random", "mask_ratio": 0.5, "target": "mae"}
 MAE = PixelsObjective(name="pixels", **PIXELS)
@@ -267,10 +267,10 @@ def test_a_batch_passed_in_parts_has_the_loss_and_the_gradients_of_the_whole(bat
     network(**whole)["loss"].backward()
     expected = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
     network.zero_grad()
-    monkeypatch.setattr(trainer, "_NUMBERS_AT_ONCE_ON_A_CPU", 2 * network.numbers)
-    parts = unlabelled._Trainer.parts(SimpleNamespace(model=network), whole)
-    assert [(share, len(part["view"]["boxes"])) for share, part in parts] == [(0.5, 2)] * 2
-    for share, part in parts:
+    monkeypatch.setattr(parts, "_NUMBERS_AT_ONCE_ON_A_CPU", 2 * network.numbers)
+    found = unlabelled._Trainer.parts(SimpleNamespace(model=network), whole)
+    assert [(share, len(part["view"]["boxes"])) for share, part in found] == [(0.5, 2)] * 2
+    for share, part in found:
         (share * network(**part)["loss"]).backward()
     for n, p in network.named_parameters():
         if n in expected:

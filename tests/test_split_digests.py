@@ -65,7 +65,7 @@ def test_folders_of_equal_counts_are_others(tmp_path):
 
 def test_generated_sets_are_told_by_their_seed():
     digests = {
-        data.load(resolve("experiment=quickstart", f"dataset.phantom_seed={seed}")).test.digest
+        data.load(resolve("experiment=smoke", f"dataset.phantom_seed={seed}")).test.digest
         for seed in (0, 0, 1)
     }
     assert len(digests) == 2

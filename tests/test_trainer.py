@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from beitmed.backbones import weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
-from beitmed.training import prediction, trainer
+from beitmed.training import checkpoints, parts, prediction, trainer
 
 N = 24
 
@@ -148,20 +150,97 @@ def test_going_on_from_a_checkpoint_ends_in_the_same_bits(splits, tmp_path):
         assert torch.equal(a, b), name
 
 
+def test_a_thread_writes_a_checkpoint_as_it_was_one_at_a_time(tmp_path):
+    written = checkpoints.Checkpoints(0, background=True)
+    values = {"state": [{"a": torch.zeros(3)}]}
+    go, order = threading.Event(), []
+
+    def write(found, path):
+        assert go.wait(30)
+        order.append(path.parent.name)
+        torch.save(found, path)
+
+    for step in (1, 2):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        written.add(write, values, folder / "a.pt")
+        values["state"][0]["a"] += 1  # the training goes on
+        if step == 1:
+            written.commit(folder)
+            assert not written.due() and checkpoints.last_complete(tmp_path) is None
+            folder.mkdir()  # which was removed, being no complete one
+            go.set()
+        else:
+            written.commit(folder)
+    written.wait()
+    assert order == ["checkpoint-1", "checkpoint-2"]
+    assert checkpoints.last_complete(tmp_path) == str(folder)
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-2"]
+    assert torch.load(folder / "a.pt")["state"][0]["a"].tolist() == [1, 1, 1]
+
+    full = tmp_path / "checkpoint-3"
+    written.add(lambda values, path: path.write_bytes(b""), {}, full / "there is no such folder")
+    written.commit(full)
+    with pytest.raises(FileNotFoundError):
+        written.wait()
+    assert checkpoints.last_complete(tmp_path) == str(folder)
+
+
+def test_a_training_that_reads_and_writes_by_threads_goes_on_to_the_same_bits(
+    splits, tmp_path, monkeypatch
+):
+    cfg = config("train.epochs=2")
+    _, whole, _ = run(cfg, splits, tmp_path / "whole")
+    begun = trainer.PartsTrainer.__init__
+
+    def in_the_background(self, *args, **kwargs):
+        begun(self, *args, **kwargs)
+        self.checkpoints = checkpoints.Checkpoints(self.checkpoints.size, background=True)
+
+    class Killed(BaseException):
+        pass
+
+    def report(row):
+        if row["epoch"] == 2:
+            raise Killed
+
+    monkeypatch.setattr(trainer.PartsTrainer, "__init__", in_the_background)
+    monkeypatch.setattr(trainer, "_READ_AHEAD_FOR", ("cpu",))
+    for end in (report, lambda row: None):
+        network, processor = build(cfg)
+        data = PixelDataset(*splits, processor)
+        with contextlib.suppress(Killed):
+            history = trainer.fit(
+                network, data, data, cfg, tmp_path / "part", lambda lo, la: {"n": len(la)}, end
+            )
+    assert [row["epoch"] for row in history] == [1, 2]
+    np.testing.assert_array_equal(prediction.logits(cfg, network, data), whole)
+
+
+def test_a_checkpoint_that_costs_more_than_it_saves_is_not_written():
+    large = 3 * 4 * 62_990_338  # BEiT-large's top five layers, with Adam's moments: 1.5 s to write
+    assert not checkpoints.due(4.0, large)  # an epoch of PneumoniaMNIST on a fast GPU
+    assert checkpoints.due(200.0, large)  # one of BreastMNIST on two cores
+    assert checkpoints.due(0.1, 3 * 4 * 1_000_000)
+
+
 @pytest.mark.parametrize(
-    ("shape", "parts"),
+    ("shape", "sizes"),
     [((50, 96), [32]), ((197, 384), [16, 16]), ((197, 1024), [8] * 4), ((577, 1280), [2] * 16)],
 )
-def test_how_many_images_are_passed_at_once_goes_by_what_they_weigh(shape, parts):
+def test_how_many_images_are_passed_at_once_goes_by_what_they_weigh(shape, sizes):
     network, _ = build(config("device=cpu"))
     labels = torch.zeros(32, dtype=torch.long)
     batch = {"features": torch.empty(32, *shape), "labels": labels}
-    assert [len(part["labels"]) for _, part in trainer.chunks(batch, network)] == parts
+    assert [len(part["labels"]) for _, part in parts.chunks(batch, network)] == sizes
     pixels = {"pixel_values": torch.empty(32, 3, 112, 112), "labels": labels}  # 50 tokens of 96
-    assert len(list(trainer.chunks(pixels, network))) == 1
+    assert len(list(parts.chunks(pixels, network))) == 1
 
 
-def test_a_loss_that_is_no_number_stops_the_run(splits, tmp_path):
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_loss_that_is_no_number_stops_the_run(splits, tmp_path, device, monkeypatch):
+    if device == "gpu":  # losses are looked at many at once, and at an epoch's end
+        monkeypatch.setattr(trainer, "_LOOKED_AT_ONCE_ON", ())
     with pytest.raises(UserError, match=r"loss is (nan|inf) at step \d+ of 9.*learning_rate"):
         run(config("train.learning_rate=1e30", "train.max_grad_norm=0"), splits, tmp_path)
 

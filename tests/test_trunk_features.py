@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import FAST, REAL_DATA, beitmed, resolve
+from transformers import default_data_collator
 from transformers.models.beit.modeling_beit import BeitLayer
 
 from beitmed import config, data, pipeline
@@ -20,8 +21,8 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
 from beitmed.storage.store import Store
-from beitmed.trunk_cache import features, keys
-from beitmed.trunk_cache.rows import TrunkRows
+from beitmed.trunk_cache import features, fill, keys
+from beitmed.trunk_cache.rows import FeatureDataset, TrunkRows
 
 
 def run(folder: Path, *overrides: str) -> Path:
@@ -163,6 +164,38 @@ def test_a_result_does_not_depend_on_what_the_cache_holds(tmp_path, pruned):
         (beside / file).unlink()
     again = run(tmp_path, "unfreeze=1", "name=beside")
     assert (alone / "predictions.csv").read_bytes() == (again / "predictions.csv").read_bytes()
+
+
+def test_a_network_that_stays_on_a_gpu_gives_the_next_run_what_its_own_would(tmp_path, monkeypatch):
+    asked = ("data.limit=8", "unfreeze=2")
+    prepare(tmp_path / "alone", *asked, "size=64")
+    monkeypatch.setattr(fill, "_KEPT_ON", ("cpu",))
+    monkeypatch.setattr(fill, "_kept", {})
+    first = prepare(tmp_path / "kept", *asked)
+    [(kept, _)] = fill._kept.values()
+    optimizer = torch.optim.SGD((p for _, p in first.network.trained_parameters()), lr=1.0)
+    first.network(features=torch.from_numpy(first.rows["test"][:4]))["logits"].sum().backward()
+    optimizer.step()  # a run trains its own copy
+    prepare(tmp_path / "kept", *asked, "size=64")
+    assert [network for network, _ in fill._kept.values()] == [kept]
+    alone = stored(tmp_path / "alone")
+    assert alone.items() <= stored(tmp_path / "kept").items()
+    prepare(tmp_path / "kept", *asked, "backbone.random.init_seed=3")
+    assert kept not in [network for network, _ in fill._kept.values()]  # another's are not used
+
+
+@pytest.mark.parametrize("unfreeze", [0, 2])
+def test_rows_that_a_device_holds_are_those_on_disk(tmp_path, unfreeze):
+    loaded = prepare(tmp_path, "data.limit=8", f"unfreeze={unfreeze}")
+    rows = loaded.rows["train"]
+    for labels in (np.arange(len(rows)) % 2, np.eye(len(rows), 3, dtype=np.int64)):
+        read, held = (FeatureDataset(rows, labels, np.array([5, 0, 5])) for _ in range(2))
+        held.hold(torch.device("cpu"))
+        assert held.held and not read.held
+        pairs = zip(*(default_data_collator(list(d)).items() for d in (read, held)), strict=True)
+        for expected, found in pairs:
+            assert found[0] == expected[0] and found[1].dtype == expected[1].dtype
+            assert torch.equal(found[1], expected[1])
 
 
 @pytest.mark.parametrize("unfreeze", [0, 2])
@@ -336,8 +369,7 @@ def test_the_command_lists_and_prunes(tmp_path):
     for part in ("phantom 28 px, train", "beit_tiny, below layer 3", "16 x float16", "4 entries"):
         assert part in listed.stdout
     [old] = [e for e in Store(tmp_path / "cache").entries() if "val" in e.manifest["title"]]
-    (old.path / "last_used").write_text("0")
-    os.utime(old.path, (0, 0))
+    os.utime(old.path / "last_used", (0, 0))
     pruned = beitmed(root, "prune=unused:30", cwd=tmp_path, module="cache")
     assert "removed 1 entries" in pruned.stdout
     assert "phantom 28 px, val" not in pruned.stdout

@@ -8,14 +8,16 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import beitmed, resolve
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from transformers import BeitForMaskedImageModeling, ViTConfig
+from transformers import BeitForMaskedImageModeling, BeitModel, ViTConfig
 
 from beitmed.backbones import weights
+from beitmed.data.pixels import to_rgb
 from beitmed.errors import UserError
 from beitmed.storage import digests
 
@@ -206,3 +208,21 @@ def test_a_checkpoint_in_the_hubs_cache_is_found_without_a_network(
     assert "there, complete" in done.stdout
     by_name, by_folder = (weights.complete(backbone(f)) for f in ("owner/tiny", tiny_weights))
     assert by_name.content == by_folder.content
+
+
+def test_the_embedded_checkpoint_is_small_whole_and_transformers_own(tmp_path):
+    cfg = resolve("backbone=beit_small").backbone
+    folder = weights.locate(cfg)
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 12_000_000
+    assert {p.name for p in folder.iterdir()} == {
+        "README.md", "config.json", "model.safetensors", "preprocessor_config.json"
+    }  # fmt: skip
+    model, processor = weights.load(cfg, NAMES, seed=0)
+    theirs = BeitModel.from_pretrained(folder, dtype=torch.float32).eval()
+    pixels = processor(to_rgb(np.full((28, 28), 90, np.uint8)), return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        found, expected = (m(pixels).last_hidden_state for m in (model.beit.eval(), theirs))
+    assert torch.equal(found, expected)
+    assert not cfg.random_weights and resolve("backbone=beit_small", "backbone.weights=random")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "CC BY 4.0" in card and "test images were not read" in card

@@ -28,11 +28,11 @@ class Case(NamedTuple):
     history: bool = False
 
 
-_SMALL = ("experiment=quickstart", "data.limit=40", "evaluate.n_resamples=100")
-_TASK = ("experiment=quickstart", "data.limit=8", "train.epochs=1", "evaluate.n_resamples=100",
+_SMALL = ("experiment=smoke", "data.limit=40", "evaluate.n_resamples=100")
+_TASK = ("experiment=smoke", "data.limit=8", "train.epochs=1", "evaluate.n_resamples=100",
          "unfreeze=1")  # fmt: skip
 CASES = {
-    "quickstart": Case(("experiment=quickstart", "evaluate.n_resamples=100"), history=True),
+    "quickstart": Case(("experiment=smoke", "evaluate.n_resamples=100"), history=True),
     "breast": Case(("dataset=breast", "backbone=beit_tiny", "evaluate.n_resamples=100"), real=True,
                    history=True),
     "trunk_mode_train": Case((*_SMALL, "trunk_mode=train"), history=True),

@@ -3,7 +3,8 @@
 The functions and gradients are those of transformers' layers, for the same random numbers and up
 to rounding. What is not computed:
 
-- the branches of images that drop path then multiplies by zero;
+- the branches of images that drop path then multiplies by zero (on a CPU: a GPU would have to wait
+  for their number, which takes longer than they do);
 - gradients for what the frozen trunk gave, which nobody reads, below the lowest trained layer;
 - the last product of the last layer, token by token, where only the mean over tokens is read:
   a linear layer of the mean is the mean of the linear layer.
@@ -13,14 +14,13 @@ A layer in eval mode is transformers' own, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
-Branch = Callable[[torch.Tensor], torch.Tensor]
+_GATHERED_ON = ("cpu",)
 
 
 def beit_layer(
@@ -31,8 +31,7 @@ def beit_layer(
         return layer(tokens, attention_mask=bias, resolution=resolution)
     tokens = _attended(layer, tokens, bias)
     kept, scale = _drawn(layer, tokens, layer.lambda_2)
-    update = layer.mlp(layer.layernorm_after(tokens[kept])) * scale
-    return tokens.index_add(0, kept, update.to(tokens.dtype))
+    return _added(tokens, kept, layer.mlp(layer.layernorm_after(_of(kept, tokens))) * scale)
 
 
 def mean_of_beit_layer(
@@ -44,9 +43,9 @@ def mean_of_beit_layer(
     tokens = _attended(layer, tokens, bias)
     kept, scale = _drawn(layer, tokens, layer.lambda_2)
     patches = tokens[:, 1:]
-    inner = layer.mlp.activation_fn(layer.mlp.fc1(layer.layernorm_after(patches[kept])))
+    inner = layer.mlp.activation_fn(layer.mlp.fc1(layer.layernorm_after(_of(kept, patches))))
     update = layer.mlp.fc2(inner.mean(1)) * scale.flatten(1)
-    return patches.mean(1).index_add(0, kept, update.to(tokens.dtype))
+    return _added(patches.mean(1), kept, update)
 
 
 def _drops_paths_only(layer: Any) -> bool:
@@ -57,27 +56,36 @@ def _drops_paths_only(layer: Any) -> bool:
 def _attended(layer: Any, tokens: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
     """Tokens after a layer's attention, its residual included."""
     kept, scale = _drawn(layer, tokens, layer.lambda_1)
-    chosen = tokens[kept]
     attend = _attend if tokens.requires_grad or _adapted(layer) else _attend_to_constants
-    update = attend(layer, chosen, bias) * scale
-    return tokens.index_add(0, kept, update.to(tokens.dtype))
+    return _added(tokens, kept, attend(layer, _of(kept, tokens), bias) * scale)
 
 
 def _drawn(
     layer: Any, tokens: torch.Tensor, layer_scale: torch.Tensor | float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images that drop path keeps, [k], and what their update is multiplied by, [k, 1, hidden].
+) -> tuple[torch.Tensor | None, torch.Tensor]:
+    """The images whose branch is computed, [k], and what it is multiplied by, [k, 1, hidden].
 
-    Drawn as transformers' BeitDropPath does.
+    Drawn as transformers' BeitDropPath does. None: all are, some of them to be multiplied by zero.
     """
     n, p = len(tokens), getattr(layer.drop_path, "drop_prob", 0.0)
     keep = tokens.new_ones(n, 1, 1)
     if p > 0:
         keep = torch.floor(torch.rand_like(keep) + (1 - p))
+    if tokens.device.type not in _GATHERED_ON:
+        return None, layer_scale * keep / (1 - p)
     kept = keep.flatten().nonzero().squeeze(1)
     if not len(kept):  # one image times zero, so that gradients are zero and not absent
         kept = torch.zeros(1, dtype=torch.long, device=tokens.device)
     return kept, layer_scale * keep[kept] / (1 - p)
+
+
+def _of(kept: torch.Tensor | None, tokens: torch.Tensor) -> torch.Tensor:
+    return tokens if kept is None else tokens[kept]
+
+
+def _added(tokens: torch.Tensor, kept: torch.Tensor | None, update: torch.Tensor) -> torch.Tensor:
+    update = update.to(tokens.dtype)
+    return tokens + update if kept is None else tokens.index_add(0, kept, update)
 
 
 def _adapted(layer: Any) -> bool:

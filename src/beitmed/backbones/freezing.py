@@ -255,23 +255,21 @@ class FreezableBackbone(nn.Module):
         tensors = _detached(self.trained_parameters())
         tensors |= _detached(iter(self.shared.items()))
         self.trunk_fingerprint()
-        facts = {
-            "config": json.dumps(self.model.config.to_dict(), default=str),
-            "trunk": json.dumps(self._trunk_facts),
-        }
-        return save(tensors, metadata=facts)
+        facts = {"config": self.model.config.to_dict(), "trunk": self._trunk_facts}
+        # One entry: of several safetensors writes another order each time, and so other bytes.
+        return save(tensors, metadata={"facts": json.dumps(facts, default=str)})
 
     @classmethod
     def from_snapshot(cls, path: Path, unfreeze: int) -> FreezableBackbone:
         """A network whose trunk was released, from `top_snapshot`; reads the top's weights only."""
         with safe_open(path, framework="pt") as f:
-            facts, names = f.metadata(), set(f.keys())
-            values = json.loads(facts["config"])
+            facts, names = json.loads(f.metadata()["facts"]), set(f.keys())
+            values = facts["config"]
             classifier = families.FAMILIES[values["model_type"]].classifier
             with torch.device("meta"):  # shapes only: no memory for a trunk that nobody will use
                 model = classifier(classifier.config_class.from_dict(values))
                 network = cls(model, unfreeze)
-            network._trunk_facts = json.loads(facts["trunk"])
+            network._trunk_facts = facts["trunk"]
             network._drop_frozen()
             # Cloned, as a tensor of the file would keep all of the file's pages in memory.
             shared = names - {name for name, _ in network.trained_parameters()}

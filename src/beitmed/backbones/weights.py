@@ -27,6 +27,7 @@ from beitmed.data.pixels import to_rgb
 from beitmed.errors import UserError
 
 log = logging.getLogger(__name__)
+EMBEDDED = "embedded"  # what `backbone.weights` says of the checkpoint that this package holds
 _RESAMPLE = {"bilinear": 2, "bicubic": 3}  # PIL's numbers, as in preprocessor_config.json
 # What checkpoints saved for another purpose hold besides a trunk; it is left out.
 _OTHER_HEADS = re.compile(
@@ -258,6 +259,8 @@ def _input_size(processor: BaseImageProcessor) -> int:
 
 def locate(backbone: BackboneConfig) -> Path:
     """The folder of a backbone's checkpoint, fetched by its hub name if it is not here."""
+    if backbone.weights == EMBEDDED:
+        return Path(__file__).with_name(EMBEDDED)
     return hub.locate(
         backbone.weights, backbone.revision or "main", "backbone.weights", "owner/model"
     )

@@ -64,8 +64,9 @@ def _audit_one(cfg: Config, folder: Path) -> Audit:
 
 
 def _write(audit: Audit, folder: Path) -> None:
-    """Write the audit's files, `audit.json` last."""
+    """Write the audit's files, `audit.json` last: while it is not there, they are not whole."""
     try:
+        (folder / "audit.json").unlink(missing_ok=True)
         pictured, total = audit.pictured(image_pairs.SHOWN)
         if pictured:
             splits = audit.data.splits

@@ -44,10 +44,11 @@ class Launcher(NamedTuple):
 class Jobs(NamedTuple):
     """Every configuration of a command line, or what is wrong with it; and whether it is a sweep.
 
-    overrides: those of the command line, as they were given. each: those of each run. config_dir:
-    of the user's own YAML files.
+    kind: what a configuration is. overrides: those of the command line, as they were given. each:
+    those of each run. config_dir: of the user's own YAML files.
     """
 
+    kind: type[Config]
     found: Sequence[Config | UserError]
     overrides: list[str]
     sweep: bool
@@ -80,19 +81,18 @@ def of(
     arguments: Sequence[str],
     *,
     sweep: bool | None = None,
-    primary: str = "config",
     kind: type[Config] = Config,
 ) -> Jobs:
     """Compose every run of a command line.
 
     sweep: whether values separated by commas are all taken; None: with `--multirun`, or where an
-    experiment asks for a sweep. primary, kind: the YAML file that a command begins with, and what
-    its configuration is. Raises UserError, and what Hydra raises, for what cannot be read.
+    experiment asks for a sweep. kind: what a configuration of this command is. Raises UserError,
+    and what Hydra raises, for what cannot be read.
     """
     known, overrides = options(arguments)
     with initialized(known.config_dir) as search:
         try:
-            first = compose(primary, [*_fixed(overrides), *search], return_hydra_config=True)
+            first = compose(kind.FILE, [*_fixed(overrides), *search], return_hydra_config=True)
         except MissingConfigException as e:
             if (missing := _no_plugin(e)) is None:
                 raise
@@ -104,8 +104,8 @@ def of(
         if is_sweep:
             parsed = _parse([*(f"{k}={v}" for k, v in params.items()), *lists[0]])
             [lists] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-        found = [_resolved(primary, [*job, *search], kind) for job in lists]
-    return Jobs(found, overrides, is_sweep, lists, launcher, known.config_dir)
+        found = [_resolved([*job, *search], kind) for job in lists]
+    return Jobs(kind, found, overrides, is_sweep, lists, launcher, known.config_dir)
 
 
 def with_depths(planned: Jobs, depths: Sequence[int]) -> Jobs:
@@ -148,9 +148,9 @@ def _no_plugin(error: MissingConfigException) -> UserError | None:
     return UserError(f"launcher: Hydra's plugin for it is not installed; {command}.")
 
 
-def _resolved(primary: str, overrides: list[str], kind: type[Config]) -> Config | UserError:
+def _resolved(overrides: list[str], kind: type[Config]) -> Config | UserError:
     try:
-        return config.resolve(compose(primary, overrides), kind)
+        return config.resolve(compose(kind.FILE, overrides), kind)
     except UserError as e:
         return e
 

@@ -25,7 +25,7 @@ def launch(planned: Jobs, each: Sequence[Sequence[str]], task: Callable[[Any], N
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
         master = hydra.compose_config(
-            "config", [*planned.overrides, *search], run_mode=RunMode.MULTIRUN
+            planned.kind.FILE, [*planned.overrides, *search], run_mode=RunMode.MULTIRUN
         )
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(hydra.config_loader, Callbacks(master)),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 from beitmed import config
-from beitmed.commands import cli, jobs
+from beitmed.commands import cli, jobs, sweep
 from beitmed.config import PretrainRun
 from beitmed.errors import UserError
 
-log = logging.getLogger("beitmed")
 USAGE = """
 Pre-train a network on images without labels: `beitmed pretrain key=value ...`.
 
@@ -20,6 +18,7 @@ Pre-train a network on images without labels: `beitmed pretrain key=value ...`.
   beitmed pretrain objective=tokens backbone=beit_large dataset=breast size=224    BEiT goes on
   beitmed pretrain objective=hybrid dataset=pneumonia            masked pixels and a contrast
   beitmed pretrain -m dataset=breast seed=1,2,3                  a sweep: every combination
+  beitmed pretrain -m launcher=joblib dataset=breast seed=1,2,3  two of its runs at once
   beitmed pretrain --keys dataset=breast                         print every key and its value
 
 Then `beitmed train backbone=auto backbone.weights=FOLDER`, where FOLDER is the run's huggingface.
@@ -31,38 +30,13 @@ Exit codes: 0 done; 1 a run of a sweep failed, or a bug; 2 bad input; 130 interr
 
 def _pretrain(arguments: Sequence[str]) -> int:
     keys = [a for a in arguments if a != "--keys"]
-    planned = jobs.of(keys, primary="pretrain", kind=PretrainRun)
-    if planned.launcher.parallel:
-        raise UserError(
-            f"launcher={planned.launcher.name}: pre-trainings are done here, one after the other; "
-            "leave the launcher out."
-        )
+    planned = jobs.of(keys, kind=PretrainRun)
     members = planned.configurations
     _check_read(members, planned.overrides)
     if len(keys) < len(arguments):
         print(config.as_yaml(members[0]), end="")
         return 0
-    failures = []
-    for found in planned.found:
-        try:
-            if isinstance(found, UserError):
-                raise found
-            from beitmed.pretraining import line  # torch and transformers: seconds
-
-            assert isinstance(found, PretrainRun)
-            line.run(found)
-        except Exception as e:
-            if not planned.sweep:
-                raise
-            failures.append(e)
-            bug = None if isinstance(e, UserError) else e
-            log.error("This run failed, the others go on: %s", e, exc_info=bug)
-    if failures:
-        log.error("beitmed: %d of the sweep's runs failed:", len(failures))
-        for failure in failures:
-            log.error("  %s", str(failure).replace("\n", "\n    "))
-        log.error("Run the same command again to retry them; finished runs are skipped.")
-    return 1 if failures else 0
+    return sweep.do(planned)
 
 
 def _check_read(members: Sequence[config.Config], overrides: Sequence[str]) -> None:
@@ -71,11 +45,6 @@ def _check_read(members: Sequence[config.Config], overrides: Sequence[str]) -> N
         key = override.lstrip("+~").partition("=")[0].partition("@")[0]
         if key == "experiment":
             raise UserError(f"{override}: is of beitmed train; name what it sets, or leave it out.")
-        if key == "launcher":
-            raise UserError(
-                f"{override}: starts the runs of beitmed train; those of beitmed pretrain are done "
-                "here, one after the other. Leave it out, or give each as a job of its own."
-            )
         if all(any(key == k or key.startswith(f"{k}.") for k in cfg.unused()) for cfg in members):
             why = (
                 "which learns from pretrain.datasets or pretrain.images; name the dataset there"

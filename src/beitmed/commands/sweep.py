@@ -1,4 +1,7 @@
-"""A sweep: its runs started by a launcher, and what they came to told from their folders."""
+"""What a command line asks for, done: one run, or a sweep that a launcher starts.
+
+What the runs of a sweep came to is told from their folders.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from pathlib import Path
 from beitmed.commands import launchers
 from beitmed.commands.jobs import Jobs
 from beitmed.config import Config
-from beitmed.errors import UserError
-from beitmed.sweeps import fills
+from beitmed.errors import UserError, disk_error
+from beitmed.sweeps import fills, work
 from beitmed.sweeps.outcomes import Outcome, Records, State
 from beitmed.sweeps.work import Fill, Origin, Work
 
@@ -23,7 +26,21 @@ _HEADINGS: dict[State, str] = {
 }
 
 
-def run(planned: Jobs) -> int:
+def do(planned: Jobs) -> int:
+    """Do the run or the sweep of a command line; the exit code. Raises what a single run raises."""
+    for folder in {Path(cfg.output_dir).expanduser() for cfg in planned.configurations}:
+        try:  # a launcher makes a sweep's folder by itself, and would say less
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise disk_error(e, folder) or e from e
+    if planned.sweep:
+        return _sweep(planned)
+    [cfg] = planned.configurations
+    work.attempt(cfg, planned.overrides)
+    return 0
+
+
+def _sweep(planned: Jobs) -> int:
     """Do every run of a sweep and list those that are not finished; the exit code, 0 or 1.
 
     Raises UserError where none of them could be started.
@@ -60,8 +77,8 @@ def _launch(
     if parallel and (before := fills.first(members)):
         log.info("%d of the sweep's %d runs fill the cache first, for all that share it.",
                  len(before), len(each))  # fmt: skip
-        launchers.launch(planned, [each[i] for i in before], Fill(origin, parallel))
-    launchers.launch(planned, each, Work(origin, parallel, records))
+        launchers.launch(planned, [each[i] for i in before], Fill(origin, parallel, planned.kind))
+    launchers.launch(planned, each, Work(origin, parallel, planned.kind, records))
 
 
 def _outcome(found: Config | UserError, records: Records) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
@@ -11,13 +10,11 @@ from omegaconf import DictConfig
 from beitmed import config
 from beitmed.commands import cli, jobs, sweep
 from beitmed.commands.jobs import Jobs
-from beitmed.errors import disk_error
-from beitmed.sweeps import work
 
 USAGE = """
 Train a model and evaluate it: `beitmed train key=value ...`.
 
-  beitmed train experiment=quickstart                    offline: synthetic images, random weights
+  beitmed train experiment=quickstart                    offline: synthetic images, a small BEiT
   beitmed train dataset=breast size=28 balanced=true     one variant of the paper
   beitmed train experiment=paper                         all eight
   beitmed train -m dataset=breast unfreeze=0,2,5 seed=1,2,3    a sweep: every combination
@@ -41,23 +38,13 @@ def _train(arguments: Sequence[str]) -> int:
     if any(a in _INFORMATION for a in arguments):
         _show()
         return 0
-    planned = _checked(jobs.of(arguments))
-    if planned.sweep:
-        return sweep.run(planned)
-    [cfg] = planned.configurations
-    work.attempt(cfg, planned.overrides)
-    return 0
+    return sweep.do(_checked(jobs.of(arguments)))
 
 
 def _checked(planned: Jobs) -> Jobs:
     """Refuse what cannot be right of any run; a sweep over depths fills them all in one pass."""
     members = planned.configurations
     config.check_read(members, planned.overrides)
-    for folder in {Path(cfg.output_dir).expanduser() for cfg in members}:
-        try:  # a launcher makes a sweep's folder by itself, and would say less
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            raise disk_error(e, folder) or e from e
     depths = sorted({cfg.unfreeze for cfg in members if isinstance(cfg.unfreeze, int)})
     if len(depths) < 2 or any(cfg.cache.depths for cfg in members):
         return planned

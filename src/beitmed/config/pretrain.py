@@ -6,7 +6,7 @@ besides; the keys of a training that it does not read are refused on its command
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, model_validator
 
@@ -111,6 +111,9 @@ class PretrainConfig(Strict):
 class PretrainRun(Config):
     """One pre-training. Built by `check` only, so that every rule has been checked."""
 
+    COMMAND: ClassVar[str] = "pretrain"
+    FILE: ClassVar[str] = "pretrain"
+
     objective: Objective
     pretrain: PretrainConfig
 
@@ -136,6 +139,12 @@ class PretrainRun(Config):
             raise ValueError(
                 f"pretrain.weights: found {len(weights)} for {len(sets)} sets ({', '.join(sets)}); "
                 "allowed: one of each, in this order, or null"
+            )
+        objective, size = self.objective, self.train.batch_size
+        if isinstance(objective, HybridObjective) and objective.weight > 0 and size < 2:
+            raise ValueError(
+                f"train.batch_size: found {size} with objective=hybrid, which contrasts the images "
+                "of a batch; allowed: 2 or more, or objective.weight=0"
             )
         if len(set(sets)) < len(sets):
             raise ValueError(f"pretrain.datasets: found {list(sets)}; allowed: each set once")

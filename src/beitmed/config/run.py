@@ -7,7 +7,7 @@ transformers, so a mistake costs a second.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar, overload
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, overload
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -92,7 +92,13 @@ class CacheConfig(Strict):
 
 
 class Config(Strict):
-    """One run. Built by `resolve` or `check` only, so that every rule has been checked."""
+    """One run. Built by `resolve` or `check` only, so that every rule has been checked.
+
+    COMMAND: what asks for one. FILE: of conf/, with which its composition begins.
+    """
+
+    COMMAND: ClassVar[str] = "train"
+    FILE: ClassVar[str] = "config"
 
     dataset: DatasetConfig
     backbone: BackboneConfig

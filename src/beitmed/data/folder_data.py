@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from beitmed import config, tasks
 from beitmed.config import Config
 from beitmed.data import folder_splits, folder_table, image_rows
 from beitmed.data.folder_table import Image, refuse, shown
+from beitmed.data.new_image_sources import NewImages
+from beitmed.data.new_images import Form, Item
 from beitmed.errors import UserError
 from beitmed.storage import digests
 from beitmed.storage.rows import Rows, Selected
@@ -115,7 +117,11 @@ def _loaded(
     names: tuple[str, ...], splits: np.ndarray, how: str,
 ) -> Loaded:  # fmt: skip
     # After the splits, which take a second, where this may take an hour.
-    converted = image_rows.rows(cfg, images, of_each)
+    digest = hashlib.sha256("\n".join(of_each).encode()).hexdigest()
+    converted = image_rows.rows(
+        cfg.cache, cfg.dataset.name, _items(images), digest, _form(cfg),
+        lambda problems: _refuse(cfg, problems),
+    )  # fmt: skip
     members = {name: np.flatnonzero(splits == name) for name in (*folder_splits.SPLITS, "all")}
     members = {name: chosen for name, chosen in members.items() if len(chosen)}
     return Loaded(
@@ -161,12 +167,25 @@ def _digests(cfg: Config, images: Sequence[Image]) -> list[str]:
         except (OSError, ValueError):  # ValueError: a NUL in a table's path
             unreadable = True
     if unreadable:  # then all that is wrong is looked for, to be told at once
-        refuse(
-            cfg, "has images that cannot be used", image_rows.problems(cfg, images),
-            "Correct them, or take them out; nothing was trained.",
-        )  # fmt: skip
+        _refuse(cfg, image_rows.problems(_items(images), _form(cfg)))
         raise UserError(f"{cfg.dataset.path}: was changed while it was read; run again.")
     return found
+
+
+def _refuse(cfg: Config, problems: Mapping[str, str]) -> None:
+    advice = "Correct them, or take them out; nothing was trained."
+    refuse(cfg, "has images that cannot be used", problems, advice)
+
+
+def _items(images: Sequence[Image]) -> NewImages:
+    return NewImages(
+        [[Item(f"{i.where}, {i.name}" if i.where else i.name, i.file) for i in images]]
+    )
+
+
+def _form(cfg: Config) -> Form:
+    dataset = cfg.dataset
+    return Form(cfg.size, True, dataset.fit, dataset.intensity, dataset.min_side)
 
 
 def _content(images: Sequence[Image], of_each: Sequence[str]) -> str:

@@ -48,16 +48,23 @@ def shown(name: str | Path) -> str:
 
 
 def refuse(cfg: Config, what: str, problems: Mapping[str, str], advice: str) -> None:
+    """As `refuse_all`, of the dataset of a configuration."""
+    refuse_all(cfg.output_dir, cfg.dataset.name, f"{cfg.dataset.path}: {what}", problems, advice)
+
+
+def refuse_all(
+    output_dir: str, name: str, what: str, problems: Mapping[str, str], advice: str
+) -> None:
     """Raise UserError that names the first problems, after all were written to a file.
 
-    problems: what is wrong, by file or row. Without any, nothing happens.
+    name: the file's. problems: what is wrong, by file or row. Without any, nothing happens.
     """
     if not problems:
         return
-    folder = Path(cfg.output_dir).expanduser()
+    folder = Path(output_dir).expanduser()
     lines = [f"  {shown(name)}: {why}" for name, why in list(problems.items())[:_SHOWN]]
     if len(problems) > _SHOWN:
-        listed = folder / f"{cfg.dataset.name}_problems.csv"
+        listed = folder / f"{name}_problems.csv"
         rows = [(shown(name), why) for name, why in problems.items()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +72,7 @@ def refuse(cfg: Config, what: str, problems: Mapping[str, str], advice: str) -> 
         except OSError as e:
             raise disk_error(e, folder) or e from e
         lines.append(f"  ... and {len(problems) - _SHOWN:,} more; all are in {listed}")
-    head = f"{cfg.dataset.path}: {what} ({len(problems):,}):"
+    head = f"{what} ({len(problems):,}):"
     raise UserError("\n".join([head, *lines, advice]))
 
 

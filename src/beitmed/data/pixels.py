@@ -11,6 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from transformers import BaseImageProcessor
 
+from beitmed.data import resampling
 from beitmed.storage.rows import Rows
 
 
@@ -49,20 +50,27 @@ class PixelDataset(Dataset):
         return self.__getitems__([i])[0]
 
     def __getitems__(self, batch: Sequence[int]) -> list[dict[str, Any]]:
-        # One call of the processor for a whole batch: torch's DataLoader asks for it by this name.
+        # One call for a whole batch: torch's DataLoader asks for it by this name.
         rows = self.indices[np.asarray(batch)]
-        pixels: torch.Tensor = self.processor(
-            [to_rgb(self.images[row]) for row in rows], return_tensors="pt"
-        )["pixel_values"]
         return [
             {"pixel_values": p, "labels": target(self.labels, row)}
-            for p, row in zip(pixels, rows, strict=True)
+            for p, row in zip(self._pixels(rows, torch.device("cpu")), rows, strict=True)
         ]
 
-    def batch(self, start: int, stop: int) -> torch.Tensor:
-        """Pixel values of consecutive images [n, 3, h, w]."""
-        items = self.__getitems__(range(start, min(stop, len(self))))
-        return torch.stack([item["pixel_values"] for item in items])
+    def batch(self, start: int, stop: int, device: torch.device | str = "cpu") -> torch.Tensor:
+        """Pixel values of consecutive images [n, 3, h, w], made on the device that they are for."""
+        return self._pixels(self.indices[start : min(stop, len(self))], torch.device(device))
+
+    def _pixels(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+        images = self.images[rows]
+        if device.type != "cpu":  # where Pillow's own is as fast
+            arithmetic = resampling.of(self.processor, *images.shape[1:3])
+            if arithmetic is not None:
+                return arithmetic(torch.from_numpy(images).to(device))
+        pixels: torch.Tensor = self.processor(
+            [to_rgb(image) for image in images], return_tensors="pt"
+        )["pixel_values"]
+        return pixels.to(device)
 
 
 def covered(processor: Any, shape: Sequence[int]) -> tuple[float, float]:

@@ -30,7 +30,7 @@ from beitmed.storage import files
 from beitmed.storage.rows import Rows
 from beitmed.training import prediction, trainer
 from beitmed.trunk_cache import features
-from beitmed.trunk_cache.rows import BLOCK, FeatureDataset, TrunkRows
+from beitmed.trunk_cache.rows import BLOCK, FeatureDataset, TrunkRows, hold_on_a_gpu
 
 log = logging.getLogger(__name__)
 _TOP = "top.safetensors"
@@ -186,14 +186,14 @@ def _prepare(
     rows = {"train": indices, "val": None, "test": None}
     cached = features.prepare(cfg, data)
     if cached is not None:
-        return (
-            adapters.adapt(cfg, cached.network),
-            {
-                name: FeatureDataset(cached.rows[name], split.labels, rows[name])
-                for name, split in data.splits.items()
-            },
-            cached.description,
-        )
+        stored = {
+            name: FeatureDataset(cached.rows[name], split.labels, rows[name])
+            for name, split in data.splits.items()
+        }
+        if together.count() == compute.processes(cfg):  # or others train, on GPUs of their own
+            # Not of the test split, which is read once.
+            hold_on_a_gpu((stored["train"], stored["val"]), compute.device(cfg))
+        return adapters.adapt(cfg, cached.network), dict(stored), cached.description
     loaded, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
     return (
         adapters.build(cfg, loaded),

@@ -21,10 +21,10 @@ from beitmed.methods.resnet_training import Training
 from beitmed.model import Fit
 from beitmed.runs.folder import Run
 from beitmed.storage import files
+from beitmed.training import checkpoints
 
 log = logging.getLogger(__name__)
 _CHECKPOINT = "epoch.pt"
-_BETWEEN = 20.0  # seconds, at least, between two checkpoints: writing one may outlast an epoch
 _COPIES = 5  # a checkpoint: weights, the best epoch's, Adam's two moments; and the final file
 
 
@@ -37,13 +37,14 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     training = Training(cfg, data, indices)
     network = training.model.network
     count = sum(p.numel() for p in network.parameters())
-    files.require_space(folder.path, _COPIES * 4 * count)
+    size = _COPIES * 4 * count
+    files.require_space(folder.path, size)
     log.info("%s: training all %s parameters.", cfg.method.name, f"{count:,}")
     training.resume(folder.checkpoints / _CHECKPOINT)
     saved = time.monotonic()
     while training.epoch < training.method.epochs:
         training.next_epoch()
-        if time.monotonic() - saved >= _BETWEEN:
+        if checkpoints.due(time.monotonic() - saved, size):
             training.save(folder.checkpoints / _CHECKPOINT)
             saved = time.monotonic()
         folder.tick()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from beitmed.plots.curves import Panel
 from beitmed.plots.page import EDGE, FULL_WIDTH, LOOKS, WIDTH, Page, styled
 from beitmed.plots.text import fitted
 
@@ -20,35 +20,15 @@ _APART = 0.34  # inches, at least, between the numbers on the axis
 _CHANCE: dict[str, Any] = {"color": "0.35", "linewidth": 0.9, "linestyle": (0, (1, 2))}
 
 
-@dataclass(frozen=True)
-class LabelCurve:
-    """A method: values with their limits at numbers of labels [p]; None where there is none."""
-
-    name: str
-    labels: Sequence[float]
-    values: Sequence[float | None]
-    low: Sequence[float | None]
-    high: Sequence[float | None]
-
-
-@dataclass(frozen=True)
-class LabelPanel:
-    """A measure of all methods; no_skill: what a constant prediction reaches."""
-
-    measure: str
-    curves: Sequence[LabelCurve]
-    no_skill: float | None = None
-
-
 @styled()
 def label_curves(
-    panels: Sequence[LabelPanel],
+    panels: Sequence[Panel],
     *,
     title: str,
     ticks: Sequence[tuple[float, str]],
     width: float = FULL_WIDTH,
 ) -> Figure:
-    """Draw a plot a measure, over the logarithm of the number of labelled training images.
+    """Draw a plot a measure, a line a method, over the logarithm of the labelled training images.
 
     ticks: numbers of labels and what is written below each, such as "10 %". Methods stand a little
     beside one another, so that intervals at the same number do not hide one another. Of more
@@ -68,13 +48,13 @@ def label_curves(
     below = rows * (high + 0.62)
     key_height = 0.15 * (math.ceil(lines) + 1) + 0.15
     page = Page(width, below + key_height, title)
-    span = [x for panel in panels for curve in panel.curves for x in curve.labels]
+    span = [x for panel in panels for curve in panel.curves for x in curve.at]
     for i, panel in enumerate(panels):
         across, down = i % side_by_side, i // side_by_side
         axes = page.axes(left + across * (each + gap), 0.05 + down * (high + 0.62), each, high)
         _draw(axes, panel, (min(span), max(span)))
         _ticks(axes, ticks, each)
-        axes.set_ylabel(fitted(panel.measure, high), parse_math=False)
+        axes.set_ylabel(fitted(panel.name, high), parse_math=False)
         axes.set_xlabel("Labelled training images")
     handles = [_line(i) for i in range(len(names))]
     if any(panel.no_skill is not None for panel in panels):
@@ -90,14 +70,14 @@ def _line(i: int) -> Line2D:
     return Line2D([], [], linestyle=dash, marker=marker, color=colour)
 
 
-def _draw(axes: Axes, panel: LabelPanel, span: tuple[float, float]) -> None:
+def _draw(axes: Axes, panel: Panel, span: tuple[float, float]) -> None:
     curves = panel.curves[: len(LOOKS)]
     width = math.log(span[1] / span[0]) or 1.0
     for i, curve in enumerate(curves):
         dash, marker, colour = LOOKS[i]
         beside = math.exp(0.012 * width * (i - (len(curves) - 1) / 2))
         known = [v is not None for v in curve.values]
-        x = np.array(curve.labels, np.float64)[known] * beside
+        x = np.array(curve.at, np.float64)[known] * beside
         y, low, high = (
             np.array([v for v, k in zip(of, known, strict=True) if k], np.float64)
             for of in (curve.values, curve.low, curve.high)

@@ -65,6 +65,13 @@ def outline(inside: np.ndarray) -> list[tuple[tuple[int, int], tuple[int, int]]]
     ]
 
 
+def tick(value: float, top: float) -> str:
+    """A value beside others up to `top`: all of them in powers of ten where that is tiny."""
+    if top < 1e-4 and value:
+        return f"{value:.1e}"
+    return np.format_float_positional(value, precision=2, fractional=False, trim="-")
+
+
 def bar(
     axes: Axes,
     norm: Normalize,
@@ -79,7 +86,9 @@ def bar(
     made: Any = axes.figure.colorbar(
         ScalarMappable(norm, seen), cax=axes, orientation="horizontal", extend=extend
     )
-    made.locator, made.formatter = MaxNLocator(3), FuncFormatter(lambda value, _: f"{value:.2g}")
+    top = max(abs(norm.vmin or 0.0), abs(norm.vmax or 0.0))
+    made.locator = MaxNLocator(3)
+    made.formatter = FuncFormatter(lambda value, _: tick(value, top))
     made.ax.tick_params(labelsize=size, length=2, pad=1)
     made.outline.set_linewidth(0.5)
     if mark is not None:

@@ -9,7 +9,6 @@ matplotlib.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 
 from beitmed.plots.text import LEADING, fitted, height_of
+from beitmed.storage import files
 
 WIDTH = 3.3  # inches: one column of a two-column page
 FULL_WIDTH = 6.9  # both columns
@@ -142,12 +142,8 @@ def write(figure: Figure, path_stem: Path) -> tuple[Path, Path]:
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         # Not with_suffix: a stem may hold a dot.
         path = path_stem.with_name(f"{path_stem.name}.{kind}")
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with files.renamed(path) as part:
             figure.savefig(part, format=kind, dpi=DPI, metadata=metadata)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
         paths.append(path)
     return paths[0], paths[1]
 

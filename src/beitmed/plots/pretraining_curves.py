@@ -33,7 +33,7 @@ def pretraining_curves(
         names = {name: name.removeprefix("val_auc_") for name in aucs}
         panels.append(("AUC of val, by a probe", names))
     beside = width > WIDTH and len(panels) == 2
-    left, high, key = 0.58, 1.5, 0.16 * max(len(names) for _, names in panels) + 0.1
+    left, high, key = 0.72, 1.5, 0.16 * max(len(names) for _, names in panels) + 0.1
     across = (width - EDGE - left * len(panels)) / len(panels) if beside else width - left - EDGE
     pitch = high + 0.42 + key
     page = Page(width, pitch if beside else pitch * len(panels), title)

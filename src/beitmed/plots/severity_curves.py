@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from beitmed.plots.curves import Panel
 from beitmed.plots.page import COLUMNS, EDGE, FULL_WIDTH, LOOKS, WIDTH, Page, styled
 from beitmed.plots.text import fitted, height_of
 
@@ -18,28 +18,11 @@ MOST_LINES = len(LOOKS)
 _HIGH, _LEFT, _GAP = 1.05, 0.5, 0.14  # inches: a plot's height, room for its labels, between two
 
 
-@dataclass(frozen=True)
-class SeverityCurve:
-    """One variant: values at severities from 0 (clean), and the limits of each [n]; None: a gap."""
-
-    name: str
-    severities: Sequence[int]
-    values: Sequence[float | None]
-    low: Sequence[float | None]
-    high: Sequence[float | None]
-
-
-@dataclass(frozen=True)
-class Panel:
-    name: str
-    curves: Sequence[SeverityCurve]
-
-
 @styled()
 def severity_curves(
     panels: Sequence[Panel], *, title: str, label: str, note: str, width: float = FULL_WIDTH
 ) -> Figure:
-    """Draw the panels on one scale of the measure that `label` names.
+    """Draw a panel a corruption, all on one scale of the measure that `label` names.
 
     All panels have the same variants, at most `MOST_LINES`, in the same order.
     """
@@ -94,5 +77,5 @@ def _draw(axes: Axes, panel: Panel) -> None:
         values, low, high = (
             np.array(of, np.float64) for of in (curve.values, curve.low, curve.high)
         )
-        axes.plot(curve.severities, values, linewidth=1.1, **_look(i))
-        axes.fill_between(curve.severities, low, high, color=LOOKS[i][2], alpha=0.16, linewidth=0)
+        axes.plot(curve.at, values, linewidth=1.1, **_look(i))
+        axes.fill_between(curve.at, low, high, color=LOOKS[i][2], alpha=0.16, linewidth=0)

@@ -41,16 +41,17 @@ def run(cfg: PretrainRun) -> Path:
     """
     cfg = complete(cfg)
     with folder.open_run(cfg) as claimed:
-        if (claimed.path / PRETRAINING).exists():
+        if claimed.finished:
             log.info("%s: finished before, nothing to do.", claimed.path)
             return claimed.path
         log.info("%s", claimed.path)
         claimed.begin(environment.describe(cfg))
+        trainer.seed_everything(cfg.seed)
+        # First: what is wrong with a checkpoint should not be said after an hour of conversion.
+        network, processor = checkpoint.begin(cfg)
         with claimed.phase("data"):
             found = sources.load(cfg)
             _record(cfg, claimed, found)
-        trainer.seed_everything(cfg.seed)
-        network, processor = checkpoint.begin(cfg)
         with claimed.phase("training"):
             history = _train(cfg, claimed, network, found)
         with claimed.phase("export"):
@@ -59,6 +60,11 @@ def run(cfg: PretrainRun) -> Path:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return claimed.path
+
+
+def fill(cfg: PretrainRun) -> None:
+    """Fill what a run reads of the cache, and do nothing else of it. Raises UserError as `run`."""
+    sources.load(complete(cfg))
 
 
 def complete(cfg: PretrainRun) -> PretrainRun:

@@ -89,8 +89,7 @@ def _to(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torc
 
 @torch.no_grad()
 def words(network: MaskedNetwork, pool: Pool) -> np.ndarray:
-    """The visual words of all images as they are, uint16 [n, patches], once."""
-    device = network.head.weight.device
-    found = [network.codes(part.to(device)).cpu().numpy().astype(np.uint16)
-             for part in _parts(pool)]  # fmt: skip
+    """The visual words of all images as they are, unsigned integers [n, patches], once."""
+    device, small = network.head.weight.device, np.min_scalar_type(network.head.out_features - 1)
+    found = [network.codes(part.to(device)).cpu().numpy().astype(small) for part in _parts(pool)]
     return np.concatenate(found)

@@ -19,12 +19,13 @@ import yaml
 
 from beitmed import config, data
 from beitmed.config import Config, PretrainRun
-from beitmed.data import Data, Split, medmnist_files, new_image_sources, new_images
-from beitmed.data.folder_table import shown
+from beitmed.data import Data, Split, image_rows, medmnist_files, new_image_sources
+from beitmed.data.folder_table import refuse_all, shown
+from beitmed.data.new_image_sources import NewImages
 from beitmed.data.new_images import Form
 from beitmed.errors import UserError
 from beitmed.storage import digests
-from beitmed.storage.rows import Rows, Selected
+from beitmed.storage.rows import Joined, Rows, Selected
 
 _HELD_AT_MOST = 1000  # images of a set that are looked at
 
@@ -105,6 +106,7 @@ def complete(cfg: PretrainRun) -> PretrainRun:
     for item in _items(cfg.pretrain.images):
         # In the order of their names, which themselves say where the images lie.
         if isinstance(item.source, np.ndarray):
+            digest.update(repr(item.source.shape).encode())
             digest.update(np.ascontiguousarray(item.source).data)
         elif isinstance(item.source, Path) and item.source.is_file():
             digest.update(digests.sha256(item.source).encode())
@@ -129,9 +131,10 @@ def load(cfg: PretrainRun) -> list[Source]:
             found.append(_of_dataset(cfg, values, weight))
     for source in found:
         if not len(source.images) or not len(source.held):
+            count = len(source.images) + len(source.held)
             raise UserError(
-                f"pretrain: {source.name} has {len(source.images) + len(source.held)} images; one "
-                "to learn from and one to look at are the least. Give more."
+                f"pretrain: {source.facts['set']} has {count} images; one to learn from and one to "
+                "look at are the least. Give more."
             )
     return found
 
@@ -154,7 +157,7 @@ def _of_dataset(cfg: PretrainRun, values: dict[str, Any], weight: float) -> Sour
     loaded = data.load(read)
     train, val = loaded.train.images, loaded.val.images
     if cfg.pretrain.val:
-        images, held = _held_out(cfg, np.concatenate([train[:], val[:]]))
+        images, held = _held_out(cfg, _together(train, val))
         said = "train and val"
     else:
         images, held = train, val[: min(len(val), _HELD_AT_MOST)]
@@ -163,8 +166,8 @@ def _of_dataset(cfg: PretrainRun, values: dict[str, Any], weight: float) -> Sour
     return Source(
         read.dataset.name, images, held, flip, weight,
         {
-            "set": read.dataset.name, "splits": said, "images": len(images),
-            "held_out": len(held), "flip": flip, "licence": _licence(read), **_known(loaded),
+            **_known(loaded), "set": read.dataset.name, "splits": said, "images": len(images),
+            "held_out": len(held), "flip": flip, "licence": _licence(read),
             "synthetic": read.dataset.synthetic,
         },
         Labelled(read, loaded.train, loaded.val, len(loaded.class_names)),
@@ -184,24 +187,21 @@ def _licence(cfg: Config) -> str:
     return str(medmnist_files.info(cfg.dataset.flag).get("license", "not stated"))
 
 
-def _items(given: str) -> Any:
+def _items(given: str) -> NewImages:
     return new_image_sources.find([Path(given)], split="train")
 
 
 def _unlabelled(cfg: PretrainRun, weight: float) -> Source:
     given = str(cfg.pretrain.images)
-    form = Form(cfg.size, True, cfg.pretrain.fit, cfg.pretrain.levels)
-    block = new_images.read_all(_items(given), form)
-    if block.problems:
-        first = [f"  {shown(name)}: {why}" for name, why in list(block.problems.items())[:20]]
-        raise UserError(
-            f"pretrain.images: {given} has {len(block.problems):,} images that cannot be used:\n"
-            + "\n".join(first)
-            + "\nCorrect them, or take them out; nothing was learnt."
-        )
-    images = block.images
-    if not (images[..., :1] != images[..., 1:]).any():
-        images = np.ascontiguousarray(images[..., 0])
+    assert cfg.pretrain.content is not None
+    images = image_rows.rows(
+        cfg.cache, shown(Path(given).name), _items(given), cfg.pretrain.content,
+        Form(cfg.size, True, cfg.pretrain.fit, cfg.pretrain.levels),
+        lambda problems: refuse_all(
+            cfg.output_dir, "images", f"pretrain.images: {given} has images that cannot be used",
+            problems, "Correct them, or take them out; nothing was learnt.",
+        ),
+    )  # fmt: skip
     learnt, held = _held_out(cfg, images)
     flip = bool(cfg.pretrain.flip)
     return Source("images", learnt, held, flip, weight, {
@@ -209,6 +209,12 @@ def _unlabelled(cfg: PretrainRun, weight: float) -> Source:
         "held_out": len(held), "flip": flip, "licence": "not stated",
         "sha256": cfg.pretrain.content, "synthetic": False,
     })  # fmt: skip
+
+
+def _together(train: Rows | np.ndarray, val: Rows | np.ndarray) -> Rows | np.ndarray:
+    if isinstance(train, np.ndarray) and isinstance(val, np.ndarray):
+        return np.concatenate([train, val])
+    return Joined([train, val])
 
 
 def _held_out(

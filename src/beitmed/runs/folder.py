@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.path / reader.METRICS).exists()
+        return reader.is_finished(self.path)
 
     @property
     def predicted(self) -> bool:
@@ -84,9 +84,9 @@ class Run:
                 f"{e} Delete {self.path} to start this run afresh, or set name=... to keep both."
             ) from e
 
-    def write_csv(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def write_csv(self, name: str, header: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
         """Floats are written so that reading them gives the same bits; None is an empty field."""
-        files.write_atomic(self.path / name, files.csv_text(header, rows))
+        files.write_csv(self.path / name, header, rows)
 
     def agree(self, name: str, values: dict[str, Any], what: str) -> None:
         """Record what a run stands on, or, where it goes on, demand that it is still the same."""
@@ -102,13 +102,13 @@ class Run:
             )
 
     def agree_csv(
-        self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]], what: str
+        self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]], what: str
     ) -> None:
         """The same for a table of numbers and words."""
         file = self.path / name
         if not file.exists():
             self.write_csv(name, header, rows)
-        elif file.read_bytes() != files.csv_text(header, rows).encode():
+        elif not files.holds_csv(file, header, rows):
             raise UserError(
                 f"{file}: this run was begun with other {what}. Restore what chose them, or set "
                 "name=... for a new run, or delete the folder."
@@ -118,6 +118,10 @@ class Run:
         """Write the metrics, which marks the run as done, and drop what was there to resume."""
         self._resources.stop()
         self.write_json(name, metrics)
+        self.drop_checkpoints()
+
+    def drop_checkpoints(self) -> None:
+        """Remove what was there to go on from."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
@@ -131,17 +135,21 @@ def open_run(cfg: Config) -> Iterator[Run]:
     """
     path = path_of(cfg)
     with locked(path):
+        files.clear_up(path.parent, path.name)
         run, fresh = Run(path), not path.exists()
         try:
             if fresh:
                 _refuse_changed_weights(cfg, path)
             path.mkdir(exist_ok=True)
+            files.clear_up(path)
             _claim(run, cfg)
+            if run.finished:
+                run.drop_checkpoints()  # a process that was killed had no time to
             with _log_file(path / "run.log"):
                 yield run
         except BaseException as e:
             if fresh and not run.checkpoints.exists() and not run.predicted:
-                shutil.rmtree(path, ignore_errors=True)
+                files.remove(path)
             if isinstance(e, UserError) or (full := disk_full(e, path)) is None:
                 raise
             raise full from e

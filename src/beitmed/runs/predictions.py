@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +32,8 @@ class Predictions:
         return None if self.groups is None else len(set(self.groups))
 
 
-def table(splits: Mapping[str, Predictions]) -> tuple[list[str], list[list[Any]]]:
-    """The header and the rows of the file."""
+def table(splits: Mapping[str, Predictions]) -> tuple[list[str], Iterator[list[Any]]]:
+    """The header and the rows of the file, one at a time."""
     test = splits["test"]
     grouped = test.groups is not None
     header = [
@@ -41,14 +42,14 @@ def table(splits: Mapping[str, Predictions]) -> tuple[list[str], list[list[Any]]
         *label_columns(test.labels),
         *(f"logit_{i}" for i in range(test.logits.shape[1])),
     ]
-    rows = []
+    return header, _rows(splits, grouped)
+
+
+def _rows(splits: Mapping[str, Predictions], grouped: bool) -> Iterator[list[Any]]:
     for name, split in splits.items():
-        patients = split.groups or [""] * len(split.labels)
-        for i, (patient, label, row) in enumerate(
-            zip(patients, split.labels, split.logits.tolist(), strict=True)
-        ):
-            rows.append([name, i, *([patient] if grouped else []), *label_cells(label), *row])
-    return header, rows
+        for i, (label, logits) in enumerate(zip(split.labels, split.logits, strict=True)):
+            patient = [split.groups[i] if split.groups else ""] if grouped else []
+            yield [name, i, *patient, *label_cells(label), *logits.tolist()]
 
 
 def label_columns(labels: np.ndarray) -> list[str]:
@@ -80,29 +81,42 @@ def read(path: Path) -> dict[str, Predictions]:
             or count["logit"] < 2
         ):
             raise ValueError(f"columns {', '.join(header) or 'lacking'}")
-        found: dict[str, list[list[str]]] = {name: [] for name in SPLITS}
+        found = {name: _Read(name, count) for name in SPLITS}
         for row in rows:
             if len(row) != len(header):
                 raise ValueError(f"line {rows.line_num} has {len(row)} fields")
-            found.setdefault(row[0], []).append(row)
-    return {name: _split(found[name], name, count) for name in SPLITS}
+            if row[0] in found:
+                found[row[0]].add(row)
+    return {name: split.all() for name, split in found.items()}
 
 
-def _split(rows: Sequence[Sequence[str]], name: str, count: Mapping[str, int]) -> Predictions:
-    complete = [row[1] for row in rows] == [str(i) for i in range(len(rows))]
-    if not complete or (name == "test" and not rows):
-        raise ValueError(f"rows of {name} are missing or out of order")
-    start = 2 + count["patient"]
-    middle = start + count["label"]
-    label = np.array([[int(x) for x in row[start:middle]] for row in rows], np.int64)
-    label = label.reshape(-1, count["label"])
-    logit = np.array([row[middle:] for row in rows], np.float64).reshape(-1, count["logit"])
-    if not np.isfinite(logit).all():
-        raise ValueError(f"rows of {name} are not finite")
-    largest = 1 if count["label"] > 1 else count["logit"] - 1
-    if rows and (
-        label.min() < 0 or label.max() > largest or count["label"] not in (1, count["logit"])
-    ):
-        raise ValueError(f"labels of {name}: found {label.min()} to {label.max()}")
-    groups = tuple(row[2] for row in rows) if count["patient"] else None
-    return Predictions(label[:, 0] if count["label"] == 1 else label, logit, groups)
+class _Read:
+    """What was read of a split: numbers, since its rows as text take ten times the memory."""
+
+    def __init__(self, name: str, count: Mapping[str, int]) -> None:
+        self.name, self.count = name, count
+        self._label, self._logit, self._patients = array("q"), array("d"), list[str]()
+
+    def add(self, row: Sequence[str]) -> None:
+        if row[1] != str(len(self._label) // self.count["label"]):
+            raise ValueError(f"rows of {self.name} are missing or out of order")
+        middle = 2 + self.count["patient"]
+        end = middle + self.count["label"]
+        self._patients += row[2:middle]
+        self._label.extend(map(int, row[middle:end]))
+        self._logit.extend(map(float, row[end:]))
+
+    def all(self) -> Predictions:
+        label = np.array(self._label, np.int64).reshape(-1, self.count["label"])
+        logit = np.array(self._logit, np.float64).reshape(-1, self.count["logit"])
+        if self.name == "test" and not label.size:
+            raise ValueError(f"rows of {self.name} are missing or out of order")
+        if not np.isfinite(logit).all():
+            raise ValueError(f"rows of {self.name} are not finite")
+        single = self.count["label"] == 1
+        largest = self.count["logit"] - 1 if single else 1
+        columns = single or self.count["label"] == self.count["logit"]
+        if label.size and (label.min() < 0 or label.max() > largest or not columns):
+            raise ValueError(f"labels of {self.name}: found {label.min()} to {label.max()}")
+        groups = tuple(self._patients) if self.count["patient"] else None
+        return Predictions(label[:, 0] if single else label, logit, groups)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,6 +98,11 @@ class FinishedRun:
         """Whether argmax is right for a test image, [n]; a tie is the first class."""
         result: Bools = self.task.called(self.test.logits) == self.test.labels
         return result
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the file stands in a run's folder that is written last."""
+    return any((folder / name).exists() for name in (METRICS, PRETRAINING))
 
 
 def find(paths: Iterable[Path]) -> tuple[list[FinishedRun], list[str]]:
@@ -239,11 +245,12 @@ def read_trained(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """The images that were trained on: indices int64 [n] and labels int64 [n], or [n, labels]."""
     path = folder / "train_indices.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as f:
-            _, *rows = csv.reader(f)
-        table = np.array(rows, np.int64)
+        with warnings.catch_warnings(action="error"):  # of a file without rows
+            table = np.loadtxt(
+                path, np.int64, comments=None, delimiter=",", skiprows=1, ndmin=2, encoding="utf-8"
+            )
         return table[:, 0], table[:, 1] if table.shape[1] == 2 else table[:, 1:]
-    except (OSError, ValueError, IndexError, csv.Error) as e:
+    except (OSError, ValueError, UserWarning) as e:
         raise UserError(f"{path}: cannot be read ({e}); {_AGAIN}.") from e
 
 

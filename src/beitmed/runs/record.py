@@ -46,11 +46,10 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray, labelled: L
         },
         "data",
     )
-    rows = [[int(i), *predictions.label_cells(data.train.labels[i])] for i in indices]
     folder.agree_csv(
         "train_indices.csv",
         ["index", *predictions.label_columns(data.train.labels)],
-        rows,
+        ([int(i), *predictions.label_cells(data.train.labels[i])] for i in indices),
         "training images",
     )
     _write_files(folder, data)
@@ -59,9 +58,10 @@ def begin(cfg: Config, folder: Run, data: Data, indices: np.ndarray, labelled: L
         log.warning("Note: %s.", said)
     by_class = ", ".join(f"{n} {name!r}" for n, name in zip(used, data.class_names, strict=True))
     by_class += tasks.of(cfg.dataset.task).several_note
-    chosen, of = f"{len(rows)}", f"{len(data.train.labels)} images"
-    if (different := len(np.unique(indices))) < len(rows):
-        chosen, of = f"{len(rows)} images, {different} different ones", f"{len(data.train.labels)}"
+    chosen, of = str(len(indices)), f"{len(data.train.labels)} images"
+    if (different := len(np.unique(indices))) < len(indices):
+        chosen += f" images, {different} different ones"
+        of = str(len(data.train.labels))
     if labelled.said is not None:
         of += f", {len(labelled.indices)} of them labelled"
     log.info(
@@ -77,11 +77,11 @@ def _write_files(folder: Run, data: Data) -> None:
         folder.write_csv(
             "splits.csv",
             ["file", "label", "patient", "split", "index"],
-            [
+            (
                 [*file, name, i]
                 for name, split in data.splits.items()
                 for i, file in enumerate(split.files or ())
-            ],
+            ),
         )
 
 

@@ -4,7 +4,7 @@ decision curve of two classes, and the learning curves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any
@@ -87,9 +87,9 @@ class _Tables:
     run: Run
     note: str
 
-    def write(self, name: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def write(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         if self.note:
-            header, rows = [*header, "note"], [[*row, self.note] for row in rows]
+            header, rows = [*header, "note"], ([*row, self.note] for row in rows)
         self.run.write_csv(name, header, rows)
 
 
@@ -147,16 +147,17 @@ def _roc(tables: _Tables, of: Curves, estimates: Estimates, title: str) -> None:
         curve = RocCurve("", of.member[:, 0], of.score[:, 0], aucs[0], _operating_point(estimates))
         figure = roc([curve], title=title, positive_name=of.names[0], width=WIDTH)
         write(figure, folder.path / "roc")
-        tables.write("roc.csv", _ROC, np.column_stack(roc_points(curve.y, curve.score)).tolist())
+        points = np.column_stack(roc_points(curve.y, curve.score))
+        tables.write("roc.csv", _ROC, map(np.ndarray.tolist, points))
         return
     said = f"{title}. {of.caption}: AUC with its 95 % interval; pointwise 95 % band"
     write_both(partial(roc_panels, of, aucs=aucs, title=said), folder.path / "roc")
-    rows = [
-        [i, *point]
+    rows = (
+        [i, *point.tolist()]
         for i, auc in enumerate(aucs)
         if auc.value is not None
-        for point in np.column_stack(corners(of.member[:, i], of.score[:, i])).tolist()
-    ]
+        for point in np.column_stack(corners(of.member[:, i], of.score[:, i]))
+    )
     tables.write("roc.csv", [of.column, *_ROC], rows)
 
 

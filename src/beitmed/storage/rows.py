@@ -12,6 +12,9 @@ import numpy as np
 from beitmed.errors import UserError
 
 _AT_ONCE = 64  # rows that an iteration reads
+# A disk that is asked for one row at a time idles in between; a short row is read sooner than a
+# thread is woken for it.
+_READS, _LONG = 8, 1 << 16  # bytes
 
 
 class Rows:
@@ -21,6 +24,8 @@ class Rows:
     Indexed like an array along its first axis only; every answer is a new array.
     """
 
+    at_once = 1  # reads that are best under way at the same time
+
     def __init__(
         self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0
     ) -> None:
@@ -29,6 +34,7 @@ class Rows:
         self._file = path.open("rb", buffering=0)
         self._bytes = int(np.prod(shape[1:])) * dtype.itemsize
         self._offset = offset
+        self.at_once = _READS if self._bytes >= _LONG else 1
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from beitmed.errors import UserError, disk_full
+from beitmed.storage import files
 
 FORMAT = 1  # of contents.json
 CONTENTS = "contents.json"
@@ -47,8 +48,9 @@ def replacing(to: Path, kind: Kind) -> Iterator[Path]:
     """
     to = to.expanduser().absolute()
     to = to.resolve() if to.is_symlink() else to
-    temporary = to.with_name(f".{to.name}.{os.getpid()}.tmp")
+    temporary = files.temporary(to)
     try:
+        files.clear_up(to.parent, to.name)
         _recover(to)
         _refuse_foreign(to, kind)
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +94,8 @@ def _swap(temporary: Path, to: Path) -> None:
     except OSError:
         _recover(to)
         raise
-    shutil.rmtree(before, ignore_errors=True)
+    if before.exists():
+        before.rename(temporary)  # so that what is called `before` is never half of it
 
 
 def _before(to: Path) -> Path:
@@ -101,8 +104,12 @@ def _before(to: Path) -> Path:
 
 
 def _recover(to: Path) -> None:
-    """Put the old folder back if a process died between the two renames."""
-    if not to.exists() and _before(to).exists():
+    """Put the old folder back if a process died between the renames, or remove it after them."""
+    if not _before(to).exists():
+        return
+    if to.exists():
+        shutil.rmtree(_before(to))
+    else:
         _before(to).rename(to)
 
 

@@ -14,8 +14,8 @@ import json
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from beitmed.storage.rows import Rows
 log = logging.getLogger(__name__)
 FORMAT = 1
 _ROWS, _MANIFEST, _JOURNAL, _USED = "rows.bin", "manifest.json", "journal.jsonl", "last_used"
-_READ_AT_ONCE = 1 << 24  # bytes; while an entry is verified
+_READ_AT_ONCE, _HASHED_TOGETHER = 1 << 21, 8  # bytes, and threads; while an entry is verified
 Fill = Callable[[int, int], np.ndarray]  # rows from start to stop
 
 
@@ -103,8 +103,8 @@ class Store:
             return None
         problem = _problem(path)
         if problem is None:
-            if not self.read_only:
-                (path / _USED).write_text(str(int(time.time())))
+            with contextlib.suppress(OSError):  # a cache that can only be read, or another's entry
+                (path / _USED).touch()  # which takes no space
             return Entry(path, json.loads((path / _MANIFEST).read_text()))
         if self.read_only:
             raise UserError(
@@ -186,7 +186,7 @@ class Store:
             "blocks": digests,
         }
         (partial / _MANIFEST).write_text(json.dumps(complete))
-        (partial / _USED).write_text(str(int(time.time())))
+        (partial / _USED).touch()
         partial.rename(self.root / target.key)
         return Entry(self.root / target.key, complete)
 
@@ -215,6 +215,7 @@ class Store:
         with locks.if_free(self.root, key) as free:
             if free and path.exists():
                 doomed = path.with_name(f"{path.name}.removed")
+                shutil.rmtree(doomed, ignore_errors=True)  # of a removal that was killed
                 path.rename(doomed)
                 shutil.rmtree(doomed)
         return free
@@ -228,7 +229,7 @@ def _listed(path: Path) -> Listed | None:
         return None
     try:
         manifest = json.loads((path / _MANIFEST).read_text())
-        return Listed(path, manifest, size, float((path / _USED).read_text()))
+        return Listed(path, manifest, size, (path / _USED).stat().st_mtime)
     except (OSError, ValueError):
         return Listed(path, {}, size, changed)
 
@@ -299,21 +300,22 @@ def _problem(path: Path) -> str | None:
         found = (path / _ROWS).stat().st_size
         if found != expected:
             return f"has {found:,} bytes of rows, not {expected:,}"
-        with (path / _ROWS).open("rb") as rows:
-            for block in manifest["blocks"]:
-                if _digest(rows, block["start"], block["stop"], row_bytes) != block["sha256"]:
-                    return f"was altered in rows {block['start']} to {block['stop']}"
+        blocks = [(b["start"], b["stop"], b["sha256"]) for b in manifest["blocks"]]
+        with (path / _ROWS).open("rb") as rows, ThreadPoolExecutor(_HASHED_TOGETHER) as pool:
+            digests = pool.map(lambda b: _digest(rows, b[0], b[1], row_bytes), blocks)
+            for (start, stop, expected), digest in zip(blocks, digests, strict=True):
+                if digest != expected:
+                    return f"was altered in rows {start} to {stop}"
     except (OSError, ValueError, KeyError, TypeError) as e:
         return f"cannot be read ({type(e).__name__}: {e})"
     return None
 
 
 def _digest(rows: Any, start: int, stop: int, row_bytes: int) -> str:
-    rows.seek(start * row_bytes)
-    digest, left = hashlib.sha256(), (stop - start) * row_bytes
-    while left > 0 and (part := rows.read(min(left, _READ_AT_ONCE))):
+    digest, at, end = hashlib.sha256(), start * row_bytes, stop * row_bytes
+    while at < end and (part := os.pread(rows.fileno(), min(end - at, _READ_AT_ONCE), at)):
         digest.update(part)
-        left -= len(part)
+        at += len(part)
     return digest.hexdigest()
 
 
@@ -328,7 +330,8 @@ def _valid_blocks(partial: Path, row_bytes: int) -> int:
                 whole = _digest(rows, block["start"], block["stop"], row_bytes) == block["sha256"]
                 if block["start"] != done or not whole:
                     break
-                done, kept = block["stop"], [*kept, line]
+                done = block["stop"]
+                kept.append(line)
     except (OSError, ValueError, KeyError) as e:
         log.debug("%s: nothing further of it can be used (%s)", partial, e)
     (partial / _JOURNAL).write_text("".join(line + "\n" for line in kept))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
-from beitmed.config import Config
+from beitmed.config import Config, PretrainRun
 
 
 def first(runs: Sequence[Config]) -> list[int]:
@@ -29,8 +30,12 @@ def first(runs: Sequence[Config]) -> list[int]:
 def _entries(cfg: Config) -> set[str]:
     values = cfg.model_dump(mode="json")
     images = [values["dataset"], cfg.size, values["data"]]
-    found = []
-    if cfg.dataset.own:  # converted, once
+    found: list[Any] = []
+    if isinstance(cfg, PretrainRun) and not cfg.reads_dataset:
+        learnt = cfg.pretrain
+        if learnt.images is not None:
+            found.append([learnt.images, cfg.size, learnt.fit, learnt.levels])
+    elif cfg.dataset.own:  # converted, once
         found.append(images)
     if cfg.reads_backbone and cfg.features != "live" and (depths := _depths(cfg)):
         found.append([*images, values["backbone"], cfg.precision, cfg.cache.dtype, depths])

@@ -6,6 +6,7 @@ the folder of the finished run, or with the record of its failure.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import secrets
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from beitmed.config import Config
-from beitmed.errors import UserError
+from beitmed.errors import UserError, disk_error
 from beitmed.runs import failures, reader
 from beitmed.storage import files
 
@@ -38,10 +39,20 @@ class Records:
 
     @classmethod
     def create(cls, output_dir: Path) -> Records:
-        """A new one, below the folder of the runs, that no other sweep has."""
-        now = datetime.datetime.now(datetime.UTC)
-        folder = output_dir / ".sweep" / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        folder.mkdir(parents=True)
+        """A new one, below the folder of the runs, that no other sweep has.
+
+        Those of sweeps that were killed on this machine go: nobody asks for them any more. Raises
+        UserError where it cannot be made.
+        """
+        now, parent = datetime.datetime.now(datetime.UTC), output_dir / ".sweep"
+        for old in parent.glob("*.of.*"):
+            if files.abandoned(old.name.rpartition(".of.")[2]):
+                shutil.rmtree(old, ignore_errors=True)
+        folder = parent / f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}.of.{files.owner()}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as e:
+            raise disk_error(e, output_dir) or e from e
         return cls(folder.resolve())
 
     def begun(self, cfg: Config) -> None:
@@ -67,7 +78,7 @@ class Records:
             return Outcome("failed", str(e))
         if "message" in found:
             return Outcome("failed", found["message"])
-        if "run" in found and (Path(found["run"]) / reader.METRICS).exists():
+        if "run" in found and reader.is_finished(Path(found["run"])):
             return Outcome("finished")
         return Outcome("stopped")
 
@@ -76,7 +87,8 @@ class Records:
 
     def _write(self, cfg: Config, values: dict[str, str]) -> None:
         file = self.folder / f"{failures.key_of(cfg)}.json"
-        files.write_atomic(file, json.dumps(values) + "\n")
+        with contextlib.suppress(FileNotFoundError):  # the sweep was killed, and nobody asks
+            files.write_atomic(file, json.dumps(values) + "\n")
 
 
 def _told(file: Path) -> str:

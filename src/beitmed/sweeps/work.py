@@ -10,12 +10,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from beitmed import config, console, threads
-from beitmed.config import Config
+from beitmed.config import Config, PretrainRun
 from beitmed.errors import UserError
 from beitmed.runs import failures, folder
 from beitmed.sweeps.outcomes import Records
@@ -28,10 +29,9 @@ def attempt(cfg: Config, overrides: Sequence[str]) -> Path:
 
     overrides: those of the command line that asks for this run.
     """
-    from beitmed import pipeline  # torch and transformers: seconds, so after the checks
-
+    line = _line(cfg)
     try:
-        path = pipeline.run(cfg)
+        path: Path = line.run(cfg)
     except Exception as e:
         _keep(cfg, e, overrides)
         raise
@@ -39,15 +39,25 @@ def attempt(cfg: Config, overrides: Sequence[str]) -> Path:
     return path
 
 
-def _keep(cfg: Config, error: Exception, overrides: Sequence[str]) -> Path | None:
-    """Keep an error in the folder that the attempt has left, if it has; the file, if any."""
+def _line(cfg: Config) -> ModuleType:
+    """The module with `run`, `fill` and `complete` of what is asked for."""
+    # With torch and transformers, which are seconds, so after the checks.
+    if isinstance(cfg, PretrainRun):
+        from beitmed.pretraining import line
+
+        return line
     from beitmed import pipeline
 
+    return pipeline
+
+
+def _keep(cfg: Config, error: Exception, overrides: Sequence[str]) -> Path | None:
+    """Keep an error in the folder that the attempt has left, if it has; the file, if any."""
     left = None
     with contextlib.suppress(Exception):  # the attempt's own error is what counts
-        path = folder.path_of(pipeline.complete(cfg))
+        path = folder.path_of(_line(cfg).complete(cfg))
         left = path if path.is_dir() else None
-    return failures.write(cfg, left, error, shlex.join(["beitmed", "train", *overrides]))
+    return failures.write(cfg, left, error, shlex.join(["beitmed", cfg.COMMAND, *overrides]))
 
 
 @dataclass(frozen=True)
@@ -66,11 +76,12 @@ class Origin:
 class Task:
     """What Hydra's launchers pickle, and call with a composed configuration, wherever they do.
 
-    parallel: whether other runs of the sweep go on meanwhile.
+    parallel: whether other runs of the sweep go on meanwhile. kind: what a configuration is.
     """
 
     origin: Origin
     parallel: bool
+    kind: type[Config]
 
     def enter(self, composed: DictConfig) -> Config:
         """Make this process what it is to a run, whatever it did before, and read the run's."""
@@ -82,7 +93,7 @@ class Task:
             os.environ.setdefault("TQDM_DISABLE", "1")  # bars would write over one another
             console.install(f"[{HydraConfig.get().job.num}] ")
         config.register_resolvers()
-        return config.resolve(composed)
+        return config.resolve(composed, self.kind)
 
 
 @dataclass(frozen=True)
@@ -94,10 +105,9 @@ class Work(Task):
     def __call__(self, composed: DictConfig) -> None:
         cfg = self.enter(composed)
         self.records.begun(cfg)
-        from beitmed import pipeline
-
+        line = _line(cfg)
         try:
-            path = pipeline.run(cfg)
+            path = line.run(cfg)
         except Exception as e:
             bug = None if isinstance(e, UserError) else e
             log.error("This run failed, the others go on: %s", e, exc_info=bug)
@@ -115,9 +125,8 @@ class Fill(Task):
 
     def __call__(self, composed: DictConfig) -> None:
         cfg = self.enter(composed)
-        from beitmed import pipeline
-
+        line = _line(cfg)
         try:
-            pipeline.fill(cfg)
+            line.fill(cfg)
         except Exception as e:  # those who need it will say the same of themselves
             log.info("Not filled beforehand: %s", e)

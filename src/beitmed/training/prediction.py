@@ -14,7 +14,7 @@ from beitmed.config import Config
 from beitmed.data.ahead import ahead
 from beitmed.ranks import together
 from beitmed.training import shares
-from beitmed.training.trainer import chunks
+from beitmed.training.parts import chunks
 
 
 def logits(cfg: Config, network: FreezableBackbone, dataset: Dataset) -> np.ndarray:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch.utils.data import Dataset
 from transformers import (
     EvalPrediction,
@@ -31,50 +31,32 @@ from transformers import (
 from beitmed.backbones import compute
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
+from beitmed.data.ahead import ahead
 from beitmed.errors import UserError
 from beitmed.ranks import together
+from beitmed.training.checkpoints import Checkpoints, last_complete
 from beitmed.training.in_ranks import InRanks
+from beitmed.training.parts import at_once_on_a_cpu, chunks, numbers
 
-_NUMBERS_AT_ONCE_ON_A_CPU = 8 * 197 * 1024  # tokens of eight images of BEiT-large
-_COMPLETE = "complete"  # a file in a checkpoint that says that all others were written
+# A loss is looked at when it is there; on a GPU so many together, as to look is to wait for it.
+_LOOKED_AT_ONCE_ON, _LOSSES_TOGETHER = ("cpu",), 16
+_READ_AHEAD_FOR = ("cuda",)  # a CPU has no time to spare
 Row = dict[str, float | int]
 
 
-def chunks(
-    batch: Mapping[str, Any], network: FreezableBackbone
-) -> Iterator[tuple[float, dict[str, Any]]]:
-    """Parts of a batch and their share of it, to be passed one after the other.
-
-    On a CPU what a few images need stays near the processor, and a batch's activations never exist
-    at the same time; the sum of the parts' gradients is the batch's. How many are passed at once is
-    decided by the network's geometry alone: as many, a power of two, as have about the tokens of
-    eight images of BEiT-large. A GPU gets the batch whole.
-    """
-    n = size = len(batch["labels"])
-    if next(network.parameters()).device.type == "cpu":
-        size = at_once_on_a_cpu(_numbers(batch, network))
-    for start in range(0, n, size):
-        part = {name: values[start : start + size] for name, values in batch.items()}
-        yield len(part["labels"]) / n, part
-
-
-def at_once_on_a_cpu(numbers: int) -> int:
-    """How many images, of which each layer passes on so many numbers."""
-    return 1 << max(0, int(math.log2(_NUMBERS_AT_ONCE_ON_A_CPU / numbers)))
-
-
-def _numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
-    """How many numbers the layers pass on for one image of a batch."""
-    if "features" in batch:
-        return batch["features"][0].numel()
-    return network.tokens(batch["pixel_values"].shape[-1]) * network.model.config.hidden_size
-
-
 class PartsTrainer(Trainer):
-    """The Trainer, passing a batch in parts, and stopping at a lost loss."""
+    """The Trainer, passing a batch in parts, stopping at a lost loss, with our `Checkpoints`."""
 
     _share = 1.0  # of the batch, that the part has which is being passed
     _part = 0  # which one that is
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        assert self.model is not None
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        with_adam = 3 * 4 * trained  # bytes: the numbers and their two moments
+        self.checkpoints = Checkpoints(with_adam, background=self.args.device.type != "cpu")
+        self._losses: list[torch.Tensor] = []  # of the latest steps, not looked at yet
 
     def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
         """Parts of a batch, and the share of its loss that each has."""
@@ -91,13 +73,53 @@ class PartsTrainer(Trainer):
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 loss += super().training_step(model, part, num_items_in_batch)
         self._share = 1.0
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"train: the loss is {loss.item()} at step {self.state.global_step + 1} of "
-                f"{self.state.max_steps}. Try a smaller train.learning_rate, "
-                "train.max_grad_norm=1.0, or precision=fp32."
-            )
+        self._losses.append(loss)
+        if loss.device.type in _LOOKED_AT_ONCE_ON or len(self._losses) == _LOSSES_TOGETHER:
+            self._look(self.state.global_step + 1)
         return loss
+
+    def _look(self, step: int) -> None:
+        """Raise UserError where a loss is lost, of which the latest is that of `step`."""
+        losses, self._losses = self._losses, []
+        for i, loss in enumerate(torch.stack(losses).tolist() if losses else []):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"train: the loss is {loss} at step {step - len(losses) + i + 1} of "
+                    f"{self.state.max_steps}. Try a smaller train.learning_rate, "
+                    "train.max_grad_norm=1.0, or precision=fp32."
+                )
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
+            self._look(self.state.global_step)
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+
+    def get_train_dataloader(self) -> Any:
+        loader = super().get_train_dataloader()
+        waits = self.args.device.type in _READ_AHEAD_FOR and not _held(self.train_dataset)
+        return _Ahead(loader) if waits else loader
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        if together.told(self.checkpoints.due() if together.first() else None):
+            super()._save_checkpoint(*args, **kwargs)
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            if together.first():
+                self.checkpoints.commit(folder)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        assert self.model is not None and output_dir is not None
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        tensors = self.model.state_dict() if state_dict is None else state_dict
+        self.checkpoints.add(_save_tensors, tensors, Path(output_dir) / "model.safetensors")
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        assert self.optimizer is not None and self.lr_scheduler is not None
+        if not together.first():
+            return
+        self.checkpoints.add(
+            torch.save, self.optimizer.state_dict(), Path(output_dir) / "optimizer.pt"
+        )
+        torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / "scheduler.pt")
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
         found: Any = super().compute_loss(*args, **kwargs)
@@ -143,18 +165,33 @@ class _RankTrainer(InRanks, _Trainer):
         if self.model.whole or self.args.device.type != "cpu":
             return self._train_batch_size
         one: Any = self.train_dataset
-        return at_once_on_a_cpu(_numbers(self.data_collator([one[0]]), self.model))
+        return at_once_on_a_cpu(numbers(self.data_collator([one[0]]), self.model))
 
 
-class CompletionMark(TrainerCallback):
-    """A process can be killed while it writes a checkpoint: only marked ones are resumed from."""
+class _Ahead:
+    """A loader of which a thread makes the next batch while one is trained on."""
 
-    def on_save(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        assert args.output_dir is not None
-        if together.first():
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        # The thread draws the order of an epoch for its first batch, for which all else waits.
+        return ahead(self.loader)
+
+
+def _held(dataset: Any) -> bool:
+    """Whether a dataset's batches already are where it is computed."""
+    return getattr(dataset, "held", False)
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 class _Progress(ProgressCallback):
@@ -185,7 +222,7 @@ def build(
     cfg: Config,
     checkpoints: Path,
     score: Callable[[np.ndarray, np.ndarray], dict[str, float | None]] | None = None,
-) -> Trainer:
+) -> PartsTrainer:
     """A Trainer of this configuration; without `val` it neither evaluates nor saves."""
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -196,11 +233,15 @@ def build(
 
     trainer = (_Trainer if together.count() == 1 else _RankTrainer)(
         model=network,
-        args=arguments(cfg, checkpoints, "no" if val is None else "epoch"),
+        args=arguments(
+            cfg,
+            checkpoints,
+            "no" if val is None else "epoch",
+            on_the_device=_held(train),
+        ),
         train_dataset=train,
         eval_dataset=val,
         compute_metrics=None if score is None else compute_metrics,
-        callbacks=[CompletionMark()],
     )
     set_progress(trainer)
     return trainer
@@ -230,17 +271,29 @@ def fit(
     """
     trainer = build(network, train, val, cfg, checkpoints, score)
     trainer.add_callback(EpochReport(report, history))
-    from_here = together.told(last_complete(checkpoints) if together.first() else None)
-    trainer.train(resume_from_checkpoint=from_here)
+    run(trainer, checkpoints)
     return history(trainer.state)
 
 
+def run(trainer: PartsTrainer, checkpoints: Path) -> None:
+    """Train to the end, going on from the newest complete checkpoint."""
+    try:
+        from_here = together.told(last_complete(checkpoints) if together.first() else None)
+        trainer.train(resume_from_checkpoint=from_here)
+    finally:
+        trainer.checkpoints.wait()
+
+
 def arguments(
-    cfg: Config, checkpoints: Path, every: str, logging: str = "epoch"
+    cfg: Config, checkpoints: Path, every: str, logging: str = "epoch", on_the_device: bool = False
 ) -> TrainingArguments:
-    """What a Trainer is told of a configuration; every: when it evaluates and saves."""
+    """What a Trainer is told of a configuration.
+
+    every: when it evaluates and saves. on_the_device: whether a batch already is where it computes.
+    """
     compute.check(cfg)
     use_cpu = compute.device(cfg).type == "cpu"
+    copied = not (use_cpu or on_the_device)
     t = cfg.train
     found = TrainingArguments(
         output_dir=str(checkpoints),
@@ -265,13 +318,13 @@ def arguments(
         eval_strategy=every,
         save_strategy=every,
         logging_strategy=logging,
-        save_total_limit=1,
         load_best_model_at_end=False,
         logging_nan_inf_filter=False,
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_num_workers=0,
-        dataloader_pin_memory=not use_cpu,
+        dataloader_pin_memory=copied,
+        accelerator_config={"non_blocking": copied},
         disable_tqdm=False,
         report_to="none",
         ddp_find_unused_parameters=False,
@@ -284,15 +337,6 @@ def arguments(
 
 def _with_warmup(schedule: str) -> str:
     return "constant_with_warmup" if schedule == "constant" else schedule
-
-
-def last_complete(checkpoints: Path) -> str | None:
-    """The newest checkpoint that was written to its end, if any; others are removed."""
-    found = {int(p.parent.name.split("-")[1]): p.parent for p in checkpoints.glob(f"*/{_COMPLETE}")}
-    for folder in checkpoints.glob("checkpoint-*"):
-        if folder not in found.values():
-            shutil.rmtree(folder)
-    return str(found[max(found)]) if found else None
 
 
 def history(state: TrainerState) -> list[Row]:

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from beitmed.config import Config
-from beitmed.training import trainer
+from beitmed.training import parts, trainer
 from beitmed.training.trainer import Row
 
 Look = Callable[[], dict[str, float]]
@@ -31,12 +31,12 @@ class _Trainer(trainer.PartsTrainer):
     def parts(self, inputs: Any) -> Iterable[tuple[float, Any]]:
         """Where the loss is a mean over images, and each counts the same: it is that of the whole.
 
-        The parts are those of `trainer.chunks`.
+        The parts are those of `parts.chunks`.
         """
         network: Any = self.model
         n = size = len(inputs["images"])
         if network.sums and inputs["images"].device.type == "cpu":
-            size = trainer.at_once_on_a_cpu(network.numbers)
+            size = parts.at_once_on_a_cpu(network.numbers)
         return [
             (len(part["images"]) / n, part)
             for start in range(0, n, size)
@@ -99,7 +99,7 @@ def build(
         args=trainer.arguments(cfg, checkpoints, "no", logging="no"),
         train_dataset=batches,
         data_collator=_as_they_are,
-        callbacks=[trainer.CompletionMark(), _Looks(every)],
+        callbacks=[_Looks(every)],
     )
     found.order, found.look = order, look
     trainer.set_progress(found)
@@ -117,7 +117,7 @@ def fit(
     """
     run = build(network, batches, order, cfg, checkpoints, every, look)
     run.add_callback(trainer.EpochReport(report, history))
-    run.train(resume_from_checkpoint=trainer.last_complete(checkpoints))
+    trainer.run(run, checkpoints)
     return history(run.state)
 
 

@@ -68,14 +68,15 @@ def prepare(cfg: Config, data: Data) -> Features | None:
         if wanted and processes > 1:
             gpu = compute.device(cfg).type == "cuda"
             launch.start(processes, gpu, fill.by_ranks, cfg, wanted, top is None)
-            network = _without_trunk(cfg, data, store.known(keys.top()))
         elif wanted or top is None:
-            network = fill.compute_features(cfg, data, store, keys, wanted, top is None)
+            fill.compute_features(cfg, data, store, keys, wanted, top is None)
         else:
             images = sum(len(split.labels) for split in data.splits.values())
             log.info("features: all %d images are in %s.", images, store.root)
-            network = _without_trunk(cfg, data, top)
         entries |= {name: store.find(keys.target(name).key) for name in wanted}
+        top = top or store.find(keys.top())
+        assert top is not None, "stored above, under its lock"
+        network = _without_trunk(cfg, data, top)
         kept = {name: entry for name, entry in entries.items() if entry is not None}
         return _features(cfg, data, keys, kept, network)
 

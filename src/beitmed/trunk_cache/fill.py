@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from tqdm import tqdm
+from transformers import BaseImageProcessor
 
 from beitmed import data as splits
 from beitmed.backbones import compute, weights
@@ -25,6 +26,10 @@ from beitmed.trunk_cache.rows import BLOCK, TrunkPass
 
 log = logging.getLogger(__name__)
 _SNAPSHOT_BLOCK = 1 << 24  # bytes
+# A sweep's next run may need the same network again; where there is memory for it, it stays there.
+# Nothing trains it: what is trained is built from what is stored of its top.
+_KEPT_ON = ("cuda",)
+_kept: dict[str, tuple[FreezableBackbone, BaseImageProcessor]] = {}  # one at most
 Missing = dict[str, list[int]]  # the boundaries that a split's features are missing at, from below
 
 
@@ -78,14 +83,12 @@ def by_ranks(cfg: Config, wanted: Missing, top: bool) -> None:
 
 def compute_features(
     cfg: Config, data: Data, store: Store, keys: Keys, wanted: Missing, top: bool
-) -> FreezableBackbone:
+) -> None:
     """Compute and store what is wanted, and if `top` is set the weights above the run's boundary.
 
-    Returns the network without its trunk. Call it under the locks of all that is stored.
+    Call it under the locks of all that is stored.
     """
-    model, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
-    network = FreezableBackbone(model, cfg.unfreeze).eval()
-    network.to(compute.device(cfg))
+    network, processor = _whole(cfg, data, keys)
     total = sum(len(data.splits[name].labels) for name in wanted)
     with tqdm(
         total=total, unit="image", desc="features", disable=None if together.first() else True
@@ -101,7 +104,6 @@ def compute_features(
                     lambda b, images=images: TrunkPass(cfg, network, images, b, rounds.step()),  # type: ignore[misc]
                     len(images),
                 )
-    network.to("cpu")
     if top and together.first():
         raw = np.frombuffer(network.top_snapshot(), np.uint8)
         said = {
@@ -109,8 +111,20 @@ def compute_features(
         }  # fmt: skip
         store.fill(keys.top(), raw.shape, raw.dtype, lambda a, b: raw[a:b], _SNAPSHOT_BLOCK, said,
                    progress=lambda done: None)  # fmt: skip
-    network.release_trunk()
-    return network
+
+
+def _whole(cfg: Config, data: Data, keys: Keys) -> tuple[FreezableBackbone, BaseImageProcessor]:
+    """A run's network with its trunk, in eval mode, on the device that computes."""
+    device = compute.device(cfg)
+    name = f"{keys.top()} {device}"
+    if name not in _kept:
+        _kept.clear()
+        model, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
+        whole = FreezableBackbone(model, cfg.unfreeze).eval().to(device), processor
+        if device.type not in _KEPT_ON:
+            return whole
+        _kept[name] = whole
+    return _kept[name]
 
 
 def _fill(

@@ -49,4 +49,4 @@ class Keys:
 
     def top(self) -> str:
         """The name of the weights above the run's boundary."""
-        return key_of({"weights": self.weights, "boundary": self.boundary, "what": "top"})
+        return key_of({"weights": self.weights, "boundary": self.boundary, "what": "top layers"})

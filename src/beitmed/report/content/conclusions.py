@@ -90,11 +90,12 @@ def _heavier(ratios: dict[str, Ratio]) -> str:
         for kind in ("seed", "test images", None)
     }  # fmt: skip
     said = []
-    for kind, than in (("seed", "test images"), ("test images", "seed")):
+    for kind, moves in (
+        ("seed", "seed moves a single model more than the test images"),
+        ("test images", "test images move a single model more than the seed"),
+    ):
         if by[kind]:
-            said.append(
-                f"The {kind} moves a single model more than the {than} of {_listed(by[kind])}"
-            )
+            said.append(f"The {moves} of {_listed(by[kind])}")
     if by[None]:
         said.append(f"Which of the two moves it more cannot be told of {_listed(by[None])}")
     return (

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
-from beitmed.plots.label_curves import LabelCurve, LabelPanel, label_curves
+from beitmed.plots.curves import Line, Panel
+from beitmed.plots.label_curves import label_curves
 from beitmed.report.content import figures
 from beitmed.report.content import label_curves as curves_of
 from beitmed.report.content.comparison_tables import no_skill
@@ -255,7 +256,7 @@ def _figure(
     test_set = evidence.test_set
     metrics = test_set.task.metrics
     panels = [
-        LabelPanel(
+        Panel(
             f"Test {_label(evidence, m)}",
             [_line(evidence, curve, m) for curve in curves],
             no_skill(test_set, m),
@@ -277,9 +278,9 @@ def _figure(
     )  # fmt: skip
 
 
-def _line(evidence: Evidence, curve: Curve, measure: str) -> LabelCurve:
+def _line(evidence: Evidence, curve: Curve, measure: str) -> Line:
     cells = [interval(evidence.summary(point.variant, measure)) for point in curve.points]
-    return LabelCurve(
+    return Line(
         curve.method,
         [point.labels for point in curve.points],
         [cell.value for cell in cells],

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from beitmed.plots.curves import Line, Panel
 from beitmed.plots.page import write_both
-from beitmed.plots.severity_curves import MOST_LINES, Panel, SeverityCurve, severity_curves
+from beitmed.plots.severity_curves import MOST_LINES, severity_curves
 from beitmed.report.content.robustness_tables import (
     Results,
     cell_of,
@@ -155,7 +156,7 @@ def curves(results: Results, measure: str, folder: Path, word: str) -> Figure:
     )
 
 
-def _curve(results: Results, variant: str, measure: str, corruption: str) -> SeverityCurve:
+def _curve(results: Results, variant: str, measure: str, corruption: str) -> Line:
     clean = row_of(results, variant, measure, None, 0)["value"]["value"]
     values, low, high = [clean], [clean], [clean]
     sign = 1 if MEASURES[measure].better == "higher" else -1
@@ -167,4 +168,4 @@ def _curve(results: Results, variant: str, measure: str, corruption: str) -> Sev
         ends = sorted(clean - sign * drop[x] for x in ("low", "high")) if known else [None, None]
         low.append(ends[0])
         high.append(ends[1])
-    return SeverityCurve(variant, [0, *results["severities"]], values, low, high)
+    return Line(variant, [0, *results["severities"]], values, low, high)

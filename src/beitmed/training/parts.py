@@ -1,0 +1,41 @@
+"""How many images of a batch are passed through a network at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from beitmed.backbones.freezing import FreezableBackbone
+
+_NUMBERS_AT_ONCE_ON_A_CPU = 8 * 197 * 1024  # tokens of eight images of BEiT-large
+
+
+def chunks(
+    batch: Mapping[str, Any], network: FreezableBackbone
+) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Parts of a batch and their share of it, to be passed one after the other.
+
+    On a CPU what a few images need stays near the processor, and a batch's activations never exist
+    at the same time; the sum of the parts' gradients is the batch's. How many are passed at once is
+    decided by the network's geometry alone: as many, a power of two, as have about the tokens of
+    eight images of BEiT-large. A GPU gets the batch whole.
+    """
+    n = size = len(batch["labels"])
+    if next(network.parameters()).device.type == "cpu":
+        size = at_once_on_a_cpu(numbers(batch, network))
+    for start in range(0, n, size):
+        part = {name: values[start : start + size] for name, values in batch.items()}
+        yield len(part["labels"]) / n, part
+
+
+def at_once_on_a_cpu(numbers: int) -> int:
+    """How many images, of which each layer passes on so many numbers."""
+    return 1 << max(0, int(math.log2(_NUMBERS_AT_ONCE_ON_A_CPU / numbers)))
+
+
+def numbers(batch: Mapping[str, Any], network: FreezableBackbone) -> int:
+    """How many numbers the layers pass on for one image of a batch."""
+    if "features" in batch:
+        return batch["features"][0].numel()
+    return network.tokens(batch["pixel_values"].shape[-1]) * network.model.config.hidden_size

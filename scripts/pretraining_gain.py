@@ -1,13 +1,18 @@
 """Does pre-training help? The same geometry, started in four ways, with the same recipe after it.
 
     python scripts/pretraining_gain.py --target breast --other pneumonia
+    python scripts/pretraining_gain.py --target breast --embedded
 
 From random weights, pre-trained on other images, pre-trained on the target's own train images, and
 both in sequence; each of five seeds draws its own weights, pre-training and training. What follows
-is `experiment=pretraining_gain`: k-NN, a linear probe, the top five layers, all layers. A learning
-rate is chosen for each of these by the mean AUC of val over all ways and seeds, so that it is the
-same for all. Differences are paired on test images, their p values Holm's for all of them at once.
-Finished parts are skipped: a run that was interrupted goes on.
+is `experiment=pretraining_gain`: k-NN, a linear probe, the top five layers, all layers. Where
+several learning rates or numbers of epochs were run, the best is chosen for each of these by the
+mean AUC of val over all ways and seeds, so that it is the same for all. Differences are paired on
+test images, their p values Holm's for all of them at once. Finished parts are skipped: a run that
+was interrupted goes on.
+
+With --embedded nothing is pre-trained: the small BEiT that the package holds, as it is, beside
+random weights of its geometry.
 """
 
 from __future__ import annotations
@@ -30,7 +35,7 @@ from beitmed.storage import files
 
 RANDOM = "random weights"
 KINDS = {0: "linear probe", 5: "top 5 layers", "all": "all layers"}
-Key = tuple[str, float]  # kind, learning rate
+Key = tuple[str, float, int]  # kind, learning rate, epochs
 
 
 def beitmed(*arguments: str) -> None:
@@ -51,7 +56,10 @@ def start(name: str, seed: int, options: argparse.Namespace, *extra: str) -> lis
 
 def ways(seed: int, options: argparse.Namespace) -> dict[str, list[str]]:
     """The overrides of a training by each way of starting."""
-    random = [f"backbone={options.backbone}", f"backbone.random.init_seed={seed}"]
+    random = [f"backbone={options.backbone}", "backbone.weights=random",
+              f"backbone.random.init_seed={seed}"]  # fmt: skip
+    if options.embedded:
+        return {RANDOM: random, "pre-trained": [f"backbone={options.backbone}"]}
     elsewhere, here = f"dataset={options.other}", f"dataset={options.target}"
     other = start("other", seed, options, *random, elsewhere)
     return {
@@ -71,7 +79,7 @@ def trained(way: str, given: list[str], seed: int, options: argparse.Namespace) 
 
 
 def read(names: list[str], options: argparse.Namespace) -> dict[Key, dict[str, list[FinishedRun]]]:
-    """Finished runs by kind and learning rate, then by way, in the order of their seeds."""
+    """Finished runs by kind and recipe, then by way, in the order of their seeds."""
     found: dict[Key, dict[str, list[FinishedRun]]] = defaultdict(lambda: defaultdict(list))
     for way in names:
         runs, problems = reader.find([options.out / "trained" / way.replace(" ", "-")])
@@ -79,7 +87,8 @@ def read(names: list[str], options: argparse.Namespace) -> dict[Key, dict[str, l
         for run in sorted(runs, key=lambda run: run.seed):
             cfg = run.config
             knn = not cfg.trains_backbone
-            key = ("k-NN", 0.0) if knn else (KINDS[cfg.unfreeze], cfg.train.learning_rate)
+            recipe = (cfg.train.learning_rate, cfg.train.epochs)
+            key = ("k-NN", 0.0, 0) if knn else (KINDS[cfg.unfreeze], *recipe)
             found[key][way].append(run)
     return found
 
@@ -90,11 +99,11 @@ def val_auc(runs: list[FinishedRun]) -> float:
 
 
 def chosen(found: dict[Key, dict[str, list[FinishedRun]]]) -> dict[str, dict]:
-    """Of each kind the runs of the learning rate that is best on val, over all ways."""
+    """Of each kind the runs of the recipe that is best on val, over all ways."""
     best: dict[str, tuple[float, Key]] = {}
     for key, of_way in found.items():
         score = float(np.mean([val_auc(runs) for runs in of_way.values()]))
-        print(f"{key[0]}, learning rate {key[1]:g}: mean val AUC {score:.3f}")
+        print(f"{key[0]}, learning rate {key[1]:g}, {key[2]} epochs: mean val AUC {score:.3f}")
         if key[0] not in best or score > best[key[0]][0]:
             best[key[0]] = (score, key)
     order = ["k-NN", *KINDS.values()]
@@ -142,13 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--target", default="breast")
     parser.add_argument("--other", default="pneumonia")
-    parser.add_argument("--backbone", default="beit_tiny")
+    parser.add_argument("--embedded", action="store_true", help="the BEiT in the package")
+    parser.add_argument("--backbone", help="default: beit_tiny, or beit_small with --embedded")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("pretraining_gain"))
     parser.add_argument("--common", nargs="*", default=[], help="keys of every command")
     parser.add_argument("--pretrain", nargs="*", default=[], help="keys of each pre-training")
     parser.add_argument("--train", nargs="*", default=[], help="keys of each training")
     options = parser.parse_args()
+    options.backbone = options.backbone or ("beit_small" if options.embedded else "beit_tiny")
     names: list[str] = []
     for seed in range(1, options.seeds + 1):
         for way, given in ways(seed, options).items():

@@ -79,7 +79,7 @@ def _tell(name: str, found: Distances, of_seeds: Distances) -> None:
         float(np.divide(seeds, own)) if own else float("inf")
         for seeds, own in ((of_seeds.rms, found.rms), (of_seeds.auc, found.auc))
     ]
-    enough = "" if found is of_seeds else "yes" if min(times) >= _ENOUGH else "no"
+    enough = "-" if found is of_seeds else "yes" if min(times) >= _ENOUGH else "no"
     said = [f"{x:.1e}" for x in found] + [f"{x:.0f}" if np.isfinite(x) else "equal" for x in times]
     print(name, *said, enough, sep=",", flush=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import importlib
 import json
@@ -10,6 +11,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -71,13 +73,20 @@ class Process:
         (folder / ".tmp").mkdir(parents=True, exist_ok=True)
         self._log = _SAID / f"{time.monotonic_ns()}.log"
         self.code: int | None = None
+        with self._log.open("w") as log:  # by another, whose files may grow
+            self._cat = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=log)
         self.pid = os.fork()
         if self.pid == 0:
             try:
                 os.setsid()
-                _become(work, folder, self._log, cold, limit)
+                assert self._cat.stdin is not None
+                os.dup2(self._cat.stdin.fileno(), 1)
+                os.dup2(1, 2)
+                _become(work, folder, cold, limit)
             finally:
                 os._exit(70)
+        assert self._cat.stdin is not None
+        self._cat.stdin.close()
 
     def poll(self) -> int | None:
         """The exit code if it is over; negative for a signal."""
@@ -95,17 +104,19 @@ class Process:
     def kill(self) -> None:
         """Kill the group, and wait."""
         if self.poll() is None:
-            os.killpg(self.pid, signal.SIGKILL)
+            os.kill(self.pid, signal.SIGKILL)  # it may have no group yet
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
             self.wait()
 
     def said(self) -> str:
+        """What it has said, after its end."""
+        self._cat.wait()
         return self._log.read_text()
 
 
-def _become(work: Work, folder: Path, log: Path, cold: bool, limit: int | None) -> None:
-    with log.open("w") as out, Path(os.devnull).open() as nothing:
-        for file, number in ((nothing, 0), (out, 1), (out, 2)):
-            os.dup2(file.fileno(), number)
+def _become(work: Work, folder: Path, cold: bool, limit: int | None) -> None:
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(folder)
     os.environ |= {"TMPDIR": str(folder / ".tmp"), "HOME": str(_SAID / "home")}
     tempfile.tempdir = None

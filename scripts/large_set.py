@@ -24,7 +24,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -121,18 +121,20 @@ def lost(folder: Path, stored: int) -> int:
     return stored - int(kept)
 
 
-def table(small: Found, large: Found) -> list[dict[str, Any]]:
-    rows = []
-    for name, of_large in large.phases.items():
-        of_small = small.phases[name]
-        megabytes = [round(one["peak_memory_bytes"] / 1e6) for one in (of_small, of_large)]
-        rows.append(
-            {"phase": name, "images": large.images, "of": small.images,
-             "seconds": round(of_large["seconds"], 1), "seconds_of_fewer": of_small["seconds"],
-             "peak_mb": megabytes[1], "peak_mb_of_fewer": megabytes[0],
-             "times": round(megabytes[1] / megabytes[0], 3)}
-        )  # fmt: skip
-    return rows
+def table(small: Found, large: Found) -> list[dict[str, str]]:
+    peaks = {
+        name: (large.phases[name]["peak_memory_bytes"], small.phases[name]["peak_memory_bytes"])
+        for name in large.phases
+    } | {"all of it": (large.peak, small.peak)}
+    return [
+        {
+            "phase": name,
+            f"{large.images:,} images": f"{of_large / 1e6:.0f} MB",
+            f"{small.images:,} images": f"{of_small / 1e6:.0f} MB",
+            "times": f"{of_large / of_small:.3f}",
+        }
+        for name, (of_large, of_small) in peaks.items()
+    ]
 
 
 def main() -> None:
@@ -160,18 +162,19 @@ def main() -> None:
                   f"{found[-1].folder_bytes / 1e6:,.1f} MB", flush=True)  # fmt: skip
         again = lost(folder, stored)
     rows = table(*found)
-    print(f"\n{'phase':12} {'seconds':>9} {'peak':>9} {'of fewer':>9}  times")
-    for row in rows:
-        print(f"{row['phase']:12} {row['seconds']:9.1f} {row['peak_mb']:6} MB "
-              f"{row['peak_mb_of_fewer']:6} MB  {row['times']:.3f}")  # fmt: skip
+    for row in [dict.fromkeys(rows[0], ""), *rows]:
+        cells = row.values() if row["phase"] else row
+        print("".join(f"{cell:>20}" for cell in cells))
+    print(f"\nSeconds of {many:,} images: " + ", ".join(
+        f"{name} {one['seconds']:.0f}" for name, one in found[1].phases.items()))  # fmt: skip
     times = found[1].peak / found[0].peak
-    print(f"\nPeak memory of {many:,} images: {found[1].peak / 1e6:,.0f} MB, of {few:,}: "
+    print(f"Peak memory of {many:,} images: {found[1].peak / 1e6:,.0f} MB, of {few:,}: "
           f"{found[0].peak / 1e6:,.0f} MB: {times:.3f} times (allowed: {MOST}).")  # fmt: skip
     print(f"Killed after {stored:,} stored images; {again} of them were computed again (allowed: "
           f"a block of {BLOCK}).")  # fmt: skip
     if options.csv:
         with options.csv.open("w", newline="") as f:
-            writer = csv.DictWriter(f, rows[0])
+            writer = csv.DictWriter(f, rows[0], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
     sys.exit(times > MOST or again > BLOCK)

@@ -22,6 +22,7 @@ LAYERS = [
     {"plots"},
     {"backbones"},
     {"runs"},
+    {"ranks"},
     {"trunk_cache", "training", "evaluation", "cross_validation"},
     {"methods"},
     {"test_time", "trained"},

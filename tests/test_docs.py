@@ -143,6 +143,13 @@ RUNS = {
     "'evaluate.metrics={youden: my_extension.youden}'": {
         "breast_28_equal_beit_large_top5_seed42"
     },
+    "beitmed train processes=auto dataset=path size=224": {
+        "path_224_full_beit_large_top5_seed42"
+    },
+    "beitmed train -m launcher=slurm hydra.launcher.gpus_per_node=4 processes=4 dataset=path "
+    "size=224 seed=1,2,3": product(
+        "path_224_full_beit_large_top5_seed{seed}", seed=[1, 2, 3]
+    ),
     "beitmed train dataset=breast evaluate.tta=flip": {"breast_28_full_beit_large_top5_seed42"},
     "beitmed train --config-dir my/conf dataset=breast method=brightness": {
         "breast_28_full_brightness_seed42"

@@ -24,7 +24,7 @@ def test_what_is_no_prediction_is_said_field_by_field():
         "evaluate.n_resamples", "evaluate.metrics", "evaluate.operating_point",
         "evaluate.prevalence", "evaluate.tta",
     }  # fmt: skip
-    places = {"output_dir", "name", "export", "device", "cache.root", "cache.limit_gb",
+    places = {"output_dir", "name", "export", "device", "processes", "cache.root", "cache.limit_gb",
               "cache.depths", "data.root", "data.download", "data.mirror", "data.allow_unofficial",
               "dataset.path", "dataset.image_root", "dataset.columns.path",
               "dataset.columns.label", "dataset.columns.split", "dataset.columns.patient",
@@ -54,7 +54,8 @@ def test_a_runs_name_says_what_a_reader_asks_for_first(override):
 def test_where_a_run_stands_and_what_is_asked_of_its_predictions_is_no_part_of_it():
     base = resolve()
     for other in (
-        "data.root=/elsewhere", "output_dir=x", "device=cpu", "export=true", "cache.depths=[0,5]",
+        "data.root=/elsewhere", "output_dir=x", "device=cpu", "processes=2", "export=true",
+        "cache.depths=[0,5]",
         "train.eval_batch_size=1", "evaluate.n_resamples=100", "dataset.positive_label=0",
         "+evaluate.metrics.mine=my.own", "backbone.weights=/a/folder", "backbone.revision=x",
         "features=cached", "lora.rank=3", "data.allow_unofficial=true",

@@ -169,6 +169,17 @@ def test_the_script_counts_what_a_kill_cost(tmp_path, large_set):
     assert large_set.lost(tmp_path, 351) == 31
 
 
+def test_the_script_s_table(large_set):
+    def found(images, megabytes):
+        phases = {name: {"seconds": 1.0, "peak_memory_bytes": x * 1e6}
+                  for name, x in zip(("data", "training"), megabytes, strict=True)}  # fmt: skip
+        return large_set.Found(images, phases, 0, 0)
+
+    *_, last = large_set.table(found(10, (100, 400)), found(20, (120, 410)))
+    assert last == {"phase": "all of it", "20 images": "410 MB", "10 images": "400 MB",
+                    "times": "1.025"}  # fmt: skip
+
+
 @pytest.mark.slow
 def test_ten_times_the_images_take_the_same_memory(tmp_path):
     """The script itself in its small form: a fill killed and gone on with, peaks within 10 %."""
@@ -179,8 +190,10 @@ def test_ten_times_the_images_take_the_same_memory(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     found = list(csv.DictReader(table.open()))
-    assert {row["phase"] for row in found} == {"data", "training", "features", "evaluation"}
-    assert all(int(row["peak_mb"]) > 0 for row in found)
+    phases = {"data", "training", "features", "evaluation", "all of it"}
+    assert {row["phase"] for row in found} == phases
+    assert list(found[0]) == ["phase", "10,000 images", "1,000 images", "times"]
+    assert "of them were computed again (allowed: a block of 32)" in done.stdout
 
 
 def test_what_scaling_costs_is_what_the_script_says(monkeypatch):

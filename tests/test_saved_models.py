@@ -141,8 +141,9 @@ def test_of_several_labels_the_search_keeps_a_model_each(tmp_path):
 
 READ = {
     "backbone": "beit_tiny", "unfreeze": "1", "trunk_mode": "eval", "adapter": "lora",
-    "lora": "{rank: 2}", "features": "live", "precision": "bf16", "export": "true",
-    "train": "{epochs: 1, eval_batch_size: 4}", "train.eval_batch_size": "4", "cache.dtype": "fp32",
+    "lora": "{rank: 2}", "features": "live", "precision": "bf16", "processes": "1",
+    "export": "true", "train": "{epochs: 1, eval_batch_size: 4}", "train.eval_batch_size": "4",
+    "cache.dtype": "fp32",
 }  # fmt: skip
 SETTINGS = {
     "resnet18": ["method.epochs=1"], "resnet50": ["method.epochs=1", "data.limit=2"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 from pathlib import Path
@@ -23,6 +24,10 @@ from beitmed.tasks import own_metrics
 from beitmed.training import trainer
 
 log = logging.getLogger(__name__)
+# Half a million objects of the imports stay: no collection need look at them until the end, when
+# libraries complain of what is left.
+gc.freeze()
+atexit.register(gc.unfreeze)
 
 
 def run(cfg: Config) -> Path:
@@ -36,6 +41,8 @@ def run(cfg: Config) -> Path:
     cfg = complete(cfg)
     if cfg.export:
         forms.refuse(cfg, forms.HUGGING_FACE)
+    if cfg.reads_backbone:
+        compute.processes(cfg)  # refused before anything is claimed
     with folder.open_run(cfg) as claimed:
         if claimed.predicted:
             data.check_unchanged(cfg, claimed.read_json("data.json") or {})

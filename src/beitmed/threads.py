@@ -34,6 +34,16 @@ def share() -> None:
             os.environ[_THREADS] = os.environ[_CHOSEN_HERE] = str(allowed)
 
 
+def divided(processes: int) -> int:
+    """How many threads each of several processes takes: a share, or what the user has set."""
+    found, cores = os.environ.get(_THREADS, ""), _cores()
+    if found.isdigit():
+        if found != os.environ.get(_CHOSEN_HERE):
+            return int(found)
+        cores = int(found)
+    return max(1, cores // processes)
+
+
 def quota(cgroup: Path) -> int | None:
     """How many cores' time the container may take, rounded up; None where it is not limited.
 

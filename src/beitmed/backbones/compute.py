@@ -19,6 +19,23 @@ def device(cfg: Config) -> torch.device:
     return torch.device("cuda" if cfg.device != "cpu" and there else "cpu")
 
 
+def processes(cfg: Config) -> int:
+    """How many processes compute a run: on GPUs each on one of its own.
+
+    Raises UserError where there are fewer GPUs, or where the recipe's batch cannot be split.
+    """
+    gpus = torch.cuda.device_count() if device(cfg).type == "cuda" else None
+    if cfg.processes != "auto" and gpus is not None and cfg.processes > gpus:
+        raise UserError(
+            f"processes: found {cfg.processes}, but PyTorch sees {gpus} "
+            f"{'GPU' if gpus == 1 else 'GPUs'} here; allowed: 1 to {gpus}, or auto for all."
+        )
+    found = cfg.processes if cfg.processes != "auto" else gpus or 1
+    if (problem := cfg.undivided(found)) is not None:
+        raise UserError(problem)
+    return found
+
+
 def check(cfg: Config) -> None:
     """Raise UserError if what the configuration asks for needs a GPU, and there is none."""
     if device(cfg).type == "cpu" and cfg.precision == "fp16" and cfg.reads_backbone:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from hydra.errors import HydraException
@@ -13,6 +14,11 @@ from yaml import YAMLError
 
 from beitmed import config, console, threads
 from beitmed.errors import UserError
+
+# Set by launchers of several processes: they do the same command each, as if they were alone.
+_TORCHRUN = ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")
+_RANKS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_WHILE_ONE_SPEAKS = 10.0  # seconds; a launcher ends the others when the first has said why
 
 
 def run(
@@ -41,6 +47,7 @@ def guarded(command: Callable[[], int], kind: type[config.Config] = config.Confi
     config.register_resolvers()
     console.install()
     try:
+        _refuse_torchrun()
         return command()
     except UserError as e:
         print(f"beitmed: {e}", file=sys.stderr)
@@ -50,6 +57,22 @@ def guarded(command: Callable[[], int], kind: type[config.Config] = config.Confi
         print("beitmed: interrupted; the same command goes on where it was.", file=sys.stderr)
         return 130
     return 2
+
+
+def _refuse_torchrun() -> None:
+    """Raise UserError where a launcher has started this command several times over."""
+    several = [n for n in _RANKS if os.environ.get(n, "1") != "1"]
+    if not several and not any(name in os.environ for name in _TORCHRUN):
+        return
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(_WHILE_ONE_SPEAKS)
+        sys.exit(2)
+    found = ", ".join(n for n in (*_TORCHRUN, *_RANKS) if n in os.environ)
+    raise UserError(
+        f"found that torchrun, accelerate or mpirun has started this ({found} in the environment), "
+        "once for each process. beitmed starts a run's processes by itself: give the command once, "
+        "without a launcher, as in `beitmed train processes=2 ...`."
+    )
 
 
 def _explain(error: BaseException, kind: type[config.Config]) -> str:

@@ -11,10 +11,10 @@ from beitmed.config.fields import Count, Decides, ModulePath, Positive, Strict, 
 
 #: Keys that a method may or may not read. All read the data, balanced, seed, device and evaluate.
 OPTIONAL = ("backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
-            "train", "export", "cache.dtype")  # fmt: skip
+            "processes", "train", "export", "cache.dtype")  # fmt: skip
 Key = Literal["backbone", "unfreeze", "trunk_mode", "adapter", "lora", "features", "precision",
-              "train", "export", "cache.dtype"]  # fmt: skip
-_OF_FEATURES = ("backbone", "features", "precision", "train.eval_batch_size")
+              "processes", "train", "export", "cache.dtype"]  # fmt: skip
+_OF_FEATURES = ("backbone", "features", "precision", "processes", "train.eval_batch_size")
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positives = Annotated[list[Positive], Field(min_length=1)]
 

@@ -111,6 +111,7 @@ class Config(Strict):
     features: Literal["auto", "cached", "live"]
     precision: Literal["fp32", "bf16", "fp16"]
     device: Annotated[Literal["auto", "cpu", "cuda"], Decides.NOTHING]
+    processes: Annotated[Count | Literal["auto"], Decides.NOTHING] = 1
     seed: Annotated[Seed, Decides.SEED]
     label_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     shots: Count | None = None
@@ -158,6 +159,18 @@ class Config(Strict):
     def trains_backbone(self) -> bool:
         return isinstance(self.method, BackboneMethod)
 
+    def undivided(self, processes: int) -> str | None:
+        """What is wrong with sharing a training's batches among so many processes, if anything."""
+        batch = self.train.batch_size
+        if not self.trains_backbone or batch % processes == 0:
+            return None
+        divisors = ", ".join(str(n) for n in range(1, min(batch, 64) + 1) if batch % n == 0)
+        return (
+            f"processes: found {processes}{' (auto)' if self.processes == 'auto' else ''}, but a "
+            f"batch of train.batch_size={batch} images cannot be split evenly among so many; "
+            f"allowed: {divisors}, or another train.batch_size"
+        )
+
     @property
     def no_trunk(self) -> str | None:
         """The setting for which there are no features to keep, or None."""
@@ -187,6 +200,8 @@ class Config(Strict):
                 f"features: found cached with {why}, where a frozen part that gives the same for "
                 "an image at every step does not exist; use features=live, or auto"
             )
+        if self.processes != "auto" and (problem := self.undivided(self.processes)) is not None:
+            raise ValueError(problem)
         if self.precision == "fp16" and self.device == "cpu":
             raise ValueError(
                 "precision: found fp16 with device=cpu; fp16 needs a GPU, use fp32 or bf16"

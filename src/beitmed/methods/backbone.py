@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from torch.utils.data import Dataset
 from transformers import BaseImageProcessor
 
+from beitmed import data as splits
 from beitmed import model, tasks
 from beitmed.backbones import adapters, compute, freezing, weights
 from beitmed.backbones.freezing import FreezableBackbone
@@ -23,6 +25,7 @@ from beitmed.data import Data
 from beitmed.data.pixels import PixelDataset
 from beitmed.methods import epochs
 from beitmed.model import Fit, Row
+from beitmed.ranks import launch, member, together
 from beitmed.runs.folder import Run
 from beitmed.storage import files
 from beitmed.storage.rows import Rows
@@ -38,20 +41,40 @@ _COPIES_OF_TRAINED, _BYTES_OF_THE_REST = 7, 20_000_000
 
 def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     """Train to the last epoch; write model.json before, top.safetensors after."""
-    task = tasks.of(cfg.dataset.task)
     with folder.phase("features"):
         network, datasets, description = _prepare(cfg, data, indices)
-    network.loss = task.loss
     trained_count, total = network.count()
     files.require_space(folder.path, _COPIES_OF_TRAINED * 4 * trained_count + _BYTES_OF_THE_REST)
     _begin(cfg, folder, network, description)
 
-    def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-        return task.score(logits, labels, cfg.dataset.positive_label)
-
     def report(row: Row) -> None:
         epochs.tell(row, cfg.train.epochs)
         folder.tick()
+
+    if (processes := compute.processes(cfg)) > 1:
+        del network, datasets
+        history, logits = launch.start(
+            processes, compute.device(cfg).type == "cuda", _train_as_a_rank, cfg, indices,
+            folder.path, hear=report,
+        )  # fmt: skip
+    else:
+        history, logits = _train(cfg, network, datasets, folder, report)
+    return Fit(logits, history, parameters=total, trained_parameters=trained_count)
+
+
+def _train(
+    cfg: Config,
+    network: FreezableBackbone,
+    datasets: Mapping[str, Dataset],
+    folder: Run,
+    report: Callable[[Row], None],
+) -> tuple[list[Row], dict[str, np.ndarray]]:
+    """The history, and the logits of val and test; top.safetensors is written."""
+    task = tasks.of(cfg.dataset.task)
+    network.loss = task.loss
+
+    def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
+        return task.score(logits, labels, cfg.dataset.positive_label)
 
     history = trainer.fit(
         network, datasets["train"], datasets["val"], cfg, folder.checkpoints, score, report,
@@ -59,11 +82,27 @@ def fit(cfg: Config, data: Data, indices: np.ndarray, folder: Run) -> Fit:
     # The optimizer and the gradients are of no more use, and three times the trained layers.
     network.zero_grad(set_to_none=True)
     gc.collect()
-    # The test split is read here, once, after the last epoch: nothing is chosen by it.
-    logits = {name: prediction.logits(cfg, network, datasets[name]) for name in ("val", "test")}
-    with files.replacing(folder.path / _TOP) as file:
+    with ThreadPoolExecutor(1) as pool:
+        saved = pool.submit(_save_top, network, folder.path / _TOP) if together.first() else None
+        # The test split is read here, once, after the last epoch: nothing is chosen by it.
+        logits = {name: prediction.logits(cfg, network, datasets[name]) for name in ("val", "test")}
+        if saved is not None:
+            saved.result()
+    return history, logits
+
+
+def _train_as_a_rank(
+    cfg: Config, indices: np.ndarray, folder: Path
+) -> tuple[list[Row], dict[str, np.ndarray]]:
+    """The same in one of several processes, which has to read everything for itself."""
+    trainer.seed_everything(cfg.seed)
+    network, datasets, _ = _prepare(cfg, splits.load(cfg), indices)
+    return _train(cfg, network, datasets, Run(folder), member.say)
+
+
+def _save_top(network: FreezableBackbone, path: Path) -> None:
+    with files.replacing(path) as file:
         freezing.save_top(network, file)
-    return Fit(logits, history, parameters=total, trained_parameters=trained_count)
 
 
 def fill(cfg: Config, data: Data) -> None:
@@ -158,8 +197,9 @@ def _prepare(
             name: FeatureDataset(cached.rows[name], split.labels, rows[name])
             for name, split in data.splits.items()
         }
-        # Not of the test split, which is read once.
-        hold_on_a_gpu((stored["train"], stored["val"]), compute.device(cfg))
+        if together.count() == compute.processes(cfg):  # or others train, on GPUs of their own
+            # Not of the test split, which is read once.
+            hold_on_a_gpu((stored["train"], stored["val"]), compute.device(cfg))
         return adapters.adapt(cfg, cached.network), dict(stored), cached.description
     loaded, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
     return (

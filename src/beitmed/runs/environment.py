@@ -23,6 +23,7 @@ def describe(cfg: Config) -> dict[str, Any]:
     device = compute.device(cfg)
     return {
         "device": device.type,
+        "processes": compute.processes(cfg) if cfg.reads_backbone else 1,
         "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
         "machine": platform.machine(),
         "system": platform.system(),

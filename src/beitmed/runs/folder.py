@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """A claimed run folder. Made by `open_run` only, which holds its lock meanwhile."""
+    """A claimed run folder, of the process that holds its lock or of one that this has started.
+
+    Made by `open_run`, and in ranks.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

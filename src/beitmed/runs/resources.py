@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 Phases = dict[str, dict[str, Any]]
+Peaks = dict[str, int | None]
+_others: Peaks = {}  # of the processes that this one has started since the phase began
 
 
 class Resources:
@@ -44,12 +46,8 @@ class Resources:
         if self._names:
             one = self._phases.setdefault(self._names[-1], {"seconds": 0.0})
             one["seconds"] = round(one["seconds"] + now - self._since, 3)
-            for key, peak in (
-                ("peak_memory_bytes", peak_memory()),
-                ("peak_gpu_memory_bytes", _peak_gpu_memory()),
-            ):
-                known = [x for x in (one.get(key), peak) if x is not None]
-                one[key] = max(known, default=None)
+            for key, peak in peaks().items():
+                one[key] = _larger(one.get(key), peak)
             self._save(self._phases)
         self._since = now
 
@@ -57,6 +55,24 @@ class Resources:
         """Count no further: what is left of a run is to mark it as finished."""
         self.update()
         self._save = lambda phases: None
+
+
+def peaks() -> Peaks:
+    """The peak memory since the phase began, in bytes: of this process, or of one it has started
+    and that was counted by `count_other`, whichever took most.
+    """
+    own = {"peak_memory_bytes": peak_memory(), "peak_gpu_memory_bytes": _peak_gpu_memory()}
+    return {key: _larger(peak, _others.get(key)) for key, peak in own.items()}
+
+
+def count_other(found: Peaks) -> None:
+    """Count the `peaks` of a process that this one has started."""
+    for key, peak in found.items():
+        _others[key] = _larger(peak, _others.get(key))
+
+
+def _larger(*numbers: int | None) -> int | None:
+    return max((x for x in numbers if x is not None), default=None)
 
 
 def peak_memory() -> int | None:
@@ -78,6 +94,7 @@ def peak_memory() -> int | None:
 
 
 def _reset_peaks() -> None:
+    _others.clear()
     if os.access("/proc/self/clear_refs", os.W_OK):
         Path("/proc/self/clear_refs").write_text("5")
     if (torch := _torch_with_gpu()) is not None:

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 _ROWS, _MANIFEST, _JOURNAL, _USED = "rows.bin", "manifest.json", "journal.jsonl", "last_used"
 _READ_AT_ONCE, _HASHED_TOGETHER = 1 << 21, 8  # bytes, and threads; while an entry is verified
+_FLUSHED_TOGETHER = 1 << 27  # bytes; while one is filled
 Fill = Callable[[int, int], np.ndarray]  # rows from start to stop
 
 
@@ -114,6 +115,18 @@ class Store:
         log.warning("%s: %s; it is removed and computed again.", path, problem)
         shutil.rmtree(path)
         return None
+
+    def known(self, key: str) -> Entry:
+        """The entry of a key that another process of the same run has found whole just now.
+
+        Raises UserError where it was removed meanwhile.
+        """
+        try:
+            return Entry(self.root / key, json.loads((self.root / key / _MANIFEST).read_text()))
+        except OSError as e:
+            raise UserError(
+                f"{self.root / key}: was removed while it was in use. Run the command again."
+            ) from e
 
     def has(self, key: str) -> bool:
         """Whether an entry stands under this key; it is not verified."""
@@ -269,11 +282,22 @@ def _grow(
     for entry in growing:
         entry.cut(done)
     progress(done)
-    for start in range(done, n, block):
-        stop = min(start + block, n)
-        for entry, rows in zip(growing, rows_from(start, stop), strict=True):
-            entry.add(start, stop, rows)
-        progress(stop)
+    with ThreadPoolExecutor(1) as pool:
+        flushed, behind = pool.submit(_flush, ()), 0  # bytes, that were not on the disk
+        for start in range(done, n, block):
+            stop = min(start + block, n)
+            for entry, rows in zip(growing, rows_from(start, stop), strict=True):
+                entry.add(start, stop, rows)
+            progress(stop)
+            behind += sum((stop - start) * entry.target.row_bytes for entry in growing)
+            if behind >= _FLUSHED_TOGETHER and flushed.done():  # so that little is left at the end
+                flushed.result()
+                flushed, behind = pool.submit(_flush, growing), 0
+        flushed.result()
+    _flush(growing)
+
+
+def _flush(growing: Sequence[_Growing]) -> None:
     for entry in growing:
         os.fsync(entry.rows.fileno())
 

@@ -21,12 +21,18 @@ def chunks(
     decided by the network's geometry alone: as many, a power of two, as have about the tokens of
     eight images of BEiT-large. A GPU gets the batch whole.
     """
-    n = size = len(batch["labels"])
-    if next(network.parameters()).device.type == "cpu":
-        size = at_once_on_a_cpu(_numbers(batch, network))
+    n = len(batch["labels"])
+    size = at_once(batch, network, n)
     for start in range(0, n, size):
         part = {name: values[start : start + size] for name, values in batch.items()}
         yield len(part["labels"]) / n, part
+
+
+def at_once(batch: Mapping[str, Any], network: FreezableBackbone, n: int) -> int:
+    """How many of a batch's n images `chunks` passes at once."""
+    if next(network.parameters()).device.type != "cpu":
+        return n
+    return at_once_on_a_cpu(_numbers(batch, network))
 
 
 def at_once_on_a_cpu(numbers: int) -> int:

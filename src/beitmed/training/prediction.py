@@ -12,6 +12,8 @@ from beitmed.backbones import compute
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data.ahead import ahead
+from beitmed.ranks import together
+from beitmed.training import shares
 from beitmed.training.parts import chunks
 
 
@@ -19,9 +21,12 @@ def logits(cfg: Config, network: FreezableBackbone, dataset: Dataset) -> np.ndar
     """Logits of a dataset of pixels or of features, float64 [n, classes], in eval mode.
 
     Passed in batches of `train.eval_batch_size`, in parts where training passes parts; on the
-    device that the configuration says.
+    device that the configuration says. Of several ranks each passes some of the batches.
     """
-    return np.concatenate([found for found, _ in _passes(cfg, network, dataset)])
+    n, size = len(dataset), cfg.train.eval_batch_size  # type: ignore[arg-type]
+    mine = dataset if together.count() == 1 else shares.part(dataset, size)
+    found = [logits for logits, _ in _passes(cfg, network, mine)]
+    return shares.joined(np.concatenate(found) if found else None, n, size)
 
 
 def with_features(

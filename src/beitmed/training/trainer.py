@@ -6,6 +6,7 @@ that the result depends on is set here, since defaults differ between versions o
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -32,8 +33,10 @@ from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data.ahead import ahead
 from beitmed.errors import UserError
+from beitmed.ranks import together
 from beitmed.training.checkpoints import Checkpoints, last_complete
-from beitmed.training.parts import chunks
+from beitmed.training.in_ranks import InRanks
+from beitmed.training.parts import at_once, chunks
 
 # A loss is looked at when it is there; on a GPU so many together, as to look is to wait for it.
 _LOOKED_AT_ONCE_ON, _LOSSES_TOGETHER = ("cpu",), 16
@@ -45,6 +48,7 @@ class PartsTrainer(Trainer):
     """The Trainer, passing a batch in parts, stopping at a lost loss, with our `Checkpoints`."""
 
     _share = 1.0  # of the batch, that the part has which is being passed
+    _part = 0  # which one that is
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,9 +66,12 @@ class PartsTrainer(Trainer):
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         loss = torch.zeros((), device=self.args.device)
-        for share, part in self.parts(inputs):
-            self._share = share
-            loss += super().training_step(model, part, num_items_in_batch)
+        parts = list(self.parts(inputs))
+        for i, (share, part) in enumerate(parts):
+            self._share, self._part = share, i
+            last = i == len(parts) - 1  # only then ranks add their gradients up
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                loss += super().training_step(model, part, num_items_in_batch)
         self._share = 1.0
         self._losses.append(loss)
         if loss.device.type in _LOOKED_AT_ONCE_ON or len(self._losses) == _LOSSES_TOGETHER:
@@ -93,10 +100,11 @@ class PartsTrainer(Trainer):
         return _Ahead(loader) if waits else loader
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        if self.checkpoints.due():
+        if together.told(self.checkpoints.due()):
             super()._save_checkpoint(*args, **kwargs)
-            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
-            self.checkpoints.commit(folder)
+            if together.first():
+                folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+                self.checkpoints.commit(folder)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         assert self.model is not None and output_dir is not None
@@ -105,6 +113,8 @@ class PartsTrainer(Trainer):
         self.checkpoints.add(_save_tensors, tensors, Path(output_dir) / "model.safetensors")
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not together.first():
+            return
         assert self.optimizer is not None and self.lr_scheduler is not None
         self.checkpoints.add(
             torch.save, self.optimizer.state_dict(), Path(output_dir) / "optimizer.pt"
@@ -145,6 +155,17 @@ class _Trainer(PartsTrainer):
         trained = {f"model.{name}" for name, _ in self.model.trained_parameters()}
         lost = trained.intersection(load_result.missing_keys)
         assert not lost and not load_result.unexpected_keys, load_result
+
+
+class _RankTrainer(InRanks, _Trainer):
+    """The same in one of several ranks."""
+
+    def at_once(self) -> int:
+        assert isinstance(self.model, FreezableBackbone)
+        if self.model.whole:
+            return self._train_batch_size
+        one: Any = self.train_dataset
+        return at_once(self.data_collator([one[0]]), self.model, self._train_batch_size)
 
 
 class _Ahead:
@@ -210,7 +231,7 @@ def build(
         values = score(logits, np.asarray(prediction.label_ids))
         return {name: float("nan") if v is None else v for name, v in values.items()}
 
-    trainer = _Trainer(
+    trainer = (_Trainer if together.count() == 1 else _RankTrainer)(
         model=network,
         args=arguments(
             cfg,
@@ -257,7 +278,8 @@ def fit(
 def run(trainer: PartsTrainer, checkpoints: Path) -> None:
     """Train to the end, going on from the newest complete checkpoint."""
     try:
-        trainer.train(resume_from_checkpoint=last_complete(checkpoints))
+        from_here = together.told(last_complete(checkpoints) if together.first() else None)
+        trainer.train(resume_from_checkpoint=from_here)
     finally:
         trainer.checkpoints.wait()
 
@@ -273,7 +295,7 @@ def arguments(
     use_cpu = compute.device(cfg).type == "cpu"
     copied = not (use_cpu or on_the_device)
     t = cfg.train
-    return TrainingArguments(
+    found = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=t.epochs,
         max_steps=t.max_steps or -1,
@@ -305,7 +327,12 @@ def arguments(
         accelerator_config={"non_blocking": copied},
         disable_tqdm=False,
         report_to="none",
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
     )
+    if found.n_gpu > 1:  # or the Trainer would take all GPUs, and as many batches at once
+        found._n_gpu = 1
+    return found
 
 
 def _with_warmup(schedule: str) -> str:

@@ -10,14 +10,17 @@ import numpy as np
 from tqdm import tqdm
 from transformers import BaseImageProcessor
 
+from beitmed import data as splits
 from beitmed.backbones import compute, weights
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
 from beitmed.data import Data
 from beitmed.data.pixels import PixelDataset
 from beitmed.errors import UserError
+from beitmed.ranks import together
 from beitmed.storage import space
-from beitmed.storage.store import Store
+from beitmed.storage.store import Entry, Store
+from beitmed.trunk_cache import rounds
 from beitmed.trunk_cache.keys import Keys
 from beitmed.trunk_cache.rows import BLOCK, TrunkPass
 
@@ -26,7 +29,8 @@ _SNAPSHOT_BLOCK = 1 << 24  # bytes
 # A sweep's next run may need the same network again; where there is memory for it, it stays there.
 # Nothing trains it: what is trained is built from what is stored of its top.
 _KEPT_ON = ("cuda",)
-_kept: dict[str, tuple[FreezableBackbone, BaseImageProcessor]] = {}  # one at most
+Whole = tuple[FreezableBackbone, BaseImageProcessor]
+_kept: dict[str, Whole] = {}  # one at most
 Missing = dict[str, list[int]]  # the boundaries that a split's features are missing at, from below
 
 
@@ -72,40 +76,56 @@ def _bytes(keys: Keys, wanted: Missing) -> int:
     return sum(t.shape[0] * t.row_bytes for t in targets)
 
 
+def by_ranks(cfg: Config, wanted: Missing) -> None:
+    """What `compute_features` does, by a rank; called on each, under the locks of who starts it."""
+    loaded = splits.load(cfg)
+    compute_features(cfg, loaded, Store(cfg.cache.root), Keys(cfg, loaded), wanted, None)
+
+
 def compute_features(
-    cfg: Config, data: Data, store: Store, keys: Keys, wanted: Missing, top: bool
+    cfg: Config, data: Data, store: Store, keys: Keys, wanted: Missing, given: Whole | None
 ) -> None:
-    """Compute and store what is wanted, and if `top` is set the weights above the run's boundary.
+    """Compute and store what is wanted, by the network that is given, or else made here.
 
     Call it under the locks of all that is stored.
     """
-    network, processor = _whole(cfg, data, keys)
+    network, processor = given or whole(cfg, data, keys)
     total = sum(len(data.splits[name].labels) for name in wanted)
-    with tqdm(total=total, unit="image", desc="features", disable=None) as bar:
+    with tqdm(
+        total=total, unit="image", desc="features", disable=None if together.first() else True
+    ) as bar:
         for name, boundaries in wanted.items():
             split = data.splits[name]
             images = PixelDataset(split.images, split.labels, processor)
-            _fill(cfg, store, keys, network, images, name, boundaries, bar)
-    if top:
-        raw = np.frombuffer(network.top_snapshot(), np.uint8)
-        said = {
-            "title": f"weights of the top {cfg.unfreeze} layers", "backbone": cfg.backbone.name
-        }  # fmt: skip
-        store.fill(keys.top(), raw.shape, raw.dtype, lambda a, b: raw[a:b], _SNAPSHOT_BLOCK, said,
-                   progress=lambda done: None)  # fmt: skip
+            if together.first():
+                _fill(cfg, store, keys, network, images, name, boundaries, bar)
+                rounds.done()
+            else:
+                rounds.assist(
+                    lambda b, images=images: TrunkPass(cfg, network, images, b, rounds.step()),  # type: ignore[misc]
+                    len(images),
+                )
 
 
-def _whole(cfg: Config, data: Data, keys: Keys) -> tuple[FreezableBackbone, BaseImageProcessor]:
+def store_top(cfg: Config, store: Store, keys: Keys, of: Whole) -> Entry:
+    """Store the weights above the run's boundary, under their lock."""
+    raw = np.frombuffer(of[0].top_snapshot(), np.uint8)
+    said = {"title": f"weights of the top {cfg.unfreeze} layers", "backbone": cfg.backbone.name}
+    return store.fill(keys.top(), raw.shape, raw.dtype, lambda a, b: raw[a:b], _SNAPSHOT_BLOCK,
+                      said, progress=lambda done: None)  # fmt: skip
+
+
+def whole(cfg: Config, data: Data, keys: Keys) -> Whole:
     """A run's network with its trunk, in eval mode, on the device that computes."""
     device = compute.device(cfg)
     name = f"{keys.top()} {device}"
     if name not in _kept:
         _kept.clear()
         model, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
-        whole = FreezableBackbone(model, cfg.unfreeze).eval().to(device), processor
+        made = FreezableBackbone(model, cfg.unfreeze).eval().to(device), processor
         if device.type not in _KEPT_ON:
-            return whole
-        _kept[name] = whole
+            return made
+        _kept[name] = made
     return _kept[name]
 
 
@@ -126,7 +146,8 @@ def _fill(
 
     targets = [keys.target(split, boundary) for boundary in boundaries]
     try:
-        store.fill_together(targets, TrunkPass(cfg, network, images, boundaries), BLOCK, progress)
+        with rounds.asking(TrunkPass(cfg, network, images, boundaries, rounds.step())) as rows_from:
+            store.fill_together(targets, rows_from, BLOCK, progress)
     except UserError as e:
         if len(boundaries) == 1:
             raise

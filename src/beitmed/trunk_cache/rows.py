@@ -88,7 +88,8 @@ class TrunkPass:
     """What the cache stores of some images: one pass of a block, read off at several layers.
 
     network: in eval mode, with its trunk, on the device that computes. boundaries: from below.
-    Best asked for one block after another: what the next one needs is made meanwhile.
+    Best asked for one block after another, or for each that is `step` images after the one before:
+    what the next one needs is made meanwhile.
     """
 
     def __init__(
@@ -97,8 +98,10 @@ class TrunkPass:
         network: FreezableBackbone,
         images: PixelDataset,
         boundaries: Sequence[int],
+        step: int = BLOCK,
     ) -> None:
         self.cfg, self.network, self.images, self.boundaries = cfg, network, images, boundaries
+        self.step = step
         self._coming: Iterator[list[np.ndarray]] = iter(())
         self._next = -1
 
@@ -109,7 +112,7 @@ class TrunkPass:
         """
         if start != self._next:
             self._coming = self._blocks(start)
-        self._next = stop
+        self._next = start + self.step
         return next(self._coming)
 
     def _blocks(self, start: int) -> Iterator[list[np.ndarray]]:
@@ -117,7 +120,7 @@ class TrunkPass:
         time the CPU then has for what is to be done with the rows.
         """
         device = next(self.network.parameters()).device
-        starts = range(start, len(self.images), BLOCK)
+        starts = range(start, len(self.images), self.step)
         pixels = (self.images.batch(a, a + BLOCK, device) for a in starts)
         if device.type == "cpu":
             return map(self._rows, ahead(pixels))

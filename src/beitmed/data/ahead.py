@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -20,3 +20,20 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
         while (one := coming.result()) is not end:
             coming = pool.submit(next, waiting, end)
             yield one  # type: ignore[misc]
+
+
+class AheadLoader:
+    """A loader of which a thread makes the next batch while one is trained on."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        # The thread draws the order of an epoch for its first batch, for which all else waits.
+        return ahead(self.loader)

@@ -31,7 +31,7 @@ from transformers import (
 from beitmed.backbones import compute
 from beitmed.backbones.freezing import FreezableBackbone
 from beitmed.config import Config
-from beitmed.data.ahead import ahead
+from beitmed.data.ahead import AheadLoader
 from beitmed.errors import UserError
 from beitmed.ranks import together
 from beitmed.training.checkpoints import Checkpoints, last_complete
@@ -97,7 +97,7 @@ class PartsTrainer(Trainer):
     def get_train_dataloader(self) -> Any:
         loader = super().get_train_dataloader()
         waits = self.args.device.type in _READ_AHEAD_FOR and not _held(self.train_dataset)
-        return _Ahead(loader) if waits else loader
+        return AheadLoader(loader) if waits else loader
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         if together.told(self.checkpoints.due()):
@@ -166,23 +166,6 @@ class _RankTrainer(InRanks, _Trainer):
             return self._train_batch_size
         one: Any = self.train_dataset
         return at_once(self.data_collator([one[0]]), self.model, self._train_batch_size)
-
-
-class _Ahead:
-    """A loader of which a thread makes the next batch while one is trained on."""
-
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[Any]:
-        # The thread draws the order of an epoch for its first batch, for which all else waits.
-        return ahead(self.loader)
 
 
 def _held(dataset: Any) -> bool:

@@ -197,8 +197,9 @@ def _prepare(
             name: FeatureDataset(cached.rows[name], split.labels, rows[name])
             for name, split in data.splits.items()
         }
-        # Not of the test split, which is read once.
-        hold_on_a_gpu((stored["train"], stored["val"]), compute.device(cfg))
+        if together.count() == compute.processes(cfg):  # or others train, on GPUs of their own
+            # Not of the test split, which is read once.
+            hold_on_a_gpu((stored["train"], stored["val"]), compute.device(cfg))
         return adapters.adapt(cfg, cached.network), dict(stored), cached.description
     loaded, processor = weights.load(cfg.backbone, data.class_names, cfg.seed)
     return (

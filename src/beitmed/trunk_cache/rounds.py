@@ -55,8 +55,10 @@ def assist(make: Callable[[Sequence[int]], TrunkPass], n: int) -> None:
     while (order := together.told()) is not None:
         begin, boundaries = order
         own = make(boundaries)
+        mine: Block | UserError | None = None
         for start in range(begin, n, step()):
-            mine = _block(own, start)
+            if not isinstance(mine, UserError):
+                mine = _block(own, start)
             if not together.told():
                 break
             together.collected(mine)

@@ -24,7 +24,7 @@ from beitmed.statistics.spread import Measure, Spread
 #: How a measure is transformed for its interval: a share, a correlation, a positive number, or not.
 Scale = Literal["share", "correlation", "positive", "plain"]
 _PARTS = 500  # that are left out at a time, at most
-_BLOCK = 2_000_000
+_BLOCK = 500_000  # elements at a time, of which a measure makes some copies
 _EDGE = 1e-3  # a share is kept so far off 0 and 1 before its logit is taken
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,8 @@ def _pretrained(backbone: BackboneConfig, num_labels: int) -> tuple[Any, BaseIma
     folder = locate(backbone)
     # Its table of what is missing or left over reads as trouble; `_check_report` judges the same.
     transformers.logging.set_verbosity_error()
+    if not sys.stderr.isatty():  # where its bar is only noise
+        transformers.logging.disable_progress_bar()
     with _reading(folder):
         config = _config(folder, backbone)
         config.num_labels = num_labels

@@ -180,6 +180,13 @@ RUNS = {
         for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
         for seed in range(1, 6)
     },
+    "beitmed train experiment=label_efficiency dataset=breast backbone=beit_small "
+    "method=backbone,features_logistic,features_knn": {
+        f"breast_28_full_{method}{'' if part == 1 else f'_labels{part}'}_seed{seed}"
+        for method in ("beit_small_top5", "features_logistic_beit_small", "features_knn_beit_small")
+        for part in (0.01, 0.05, 0.1, 0.25, 0.5, 1)
+        for seed in range(1, 6)
+    },
     "beitmed train -m launcher=joblib dataset=breast,pneumonia seed=1,2,3": product(
         TOP5, dataset=["breast", "pneumonia"], size=[28], balance=["full"], seed=[1, 2, 3]
     ),

@@ -162,8 +162,9 @@ def test_a_holder_whose_lease_was_taken_is_told_and_stops(tmp_path, monkeypatch)
         locks.exclusive(tmp_path, "one", "waiting"),
     ):
         content = marker_of(tmp_path).read_text()
-        marker_of(tmp_path).unlink()
-        marker_of(tmp_path).write_text(content.replace(socket.gethostname(), "another-host"))
+        theirs = tmp_path / "theirs"  # put there in one step: a marker without content is no one's
+        theirs.write_text(content.replace(socket.gethostname(), "another-host"))
+        theirs.replace(marker_of(tmp_path))
         time.sleep(30)
     assert "another-host" in marker_of(tmp_path).read_text()  # what is not ours stays
 

@@ -28,13 +28,25 @@ def together(work: Work, of: Undisturbed, scratch: Path, processes: int) -> Resu
     started = [Process(work, folder, cold=True) for _ in range(processes)]
     ended = [(p.wait(), p.said()) for p in started]
     problem = faults_work.differing(folder, of)
-    trained = sum("training on" in said for _, said in ended)
-    for code, said in ended:
-        one = f"exit code {code}: {said[-2000:]}" if code else problem
-        result.count("did it" if "training on" in said else "found it done", one)
-    if trained != 1:
-        result.count("all", f"{trained} of them trained")
+    _count(result, ended, problem, "training on", "did it", "found it done")
     return result
+
+
+def _count(
+    result: Result,
+    ended: list[tuple[int, str]],
+    problem: str | None,
+    word: str,
+    one: str,
+    rest: str,
+) -> None:
+    """Count processes that ended with a code and words: exactly one has said `word`."""
+    said_it = sum(word in said for _, said in ended)
+    for code, said in ended:
+        wrong = f"exit code {code}: {said[-2000:]}" if code else problem
+        result.count(one if word in said else rest, wrong)
+    if said_it != 1:
+        result.count("all", f"{said_it} of them: {one}")
 
 
 def seeds(work: Work, scratch: Path, processes: int) -> Result:
@@ -54,12 +66,7 @@ def seeds(work: Work, scratch: Path, processes: int) -> Result:
         p.parent for p in folder.glob("cache/*/manifest.json") if "of the top" in p.read_text()
     ]
     problem = faults_work.differing(folder, expected, f"cache/{top.name}")
-    filled = sum("computing" in said for _, said in ended)
-    for code, said in ended:
-        one = f"exit code {code}: {said[-2000:]}" if code else problem
-        result.count("filled" if "computing" in said else "read", one)
-    if filled != 1:
-        result.count("all", f"{filled} of them filled the cache")
+    _count(result, ended, problem, "computing", "filled", "read")
     return result
 
 

@@ -33,10 +33,6 @@ from beitmed.storage import files
 MOST = 12_000_000  # bytes of the folder
 SIZE = 28
 ARCHIVE = "generated_and_photographs.npz"
-GEOMETRY = {
-    "hidden_size": 256, "num_hidden_layers": 7, "num_attention_heads": 8,
-    "intermediate_size": 1024, "image_size": 56, "patch_size": 8,
-}  # fmt: skip
 FIRST_SEED = 1000  # of the phantom; dataset=phantom has 0, whose test images must not be among them
 SHORT_SIDE = 320  # px, of a photograph before parts are cut out of it
 LEAST_CONTRAST = 6.0  # grey levels, standard deviation of a part
@@ -180,10 +176,10 @@ def main() -> None:
     archive = options.work / ARCHIVE
     generated(options, archive)
     command = [
-        sys.executable, "-m", "beitmed", "pretrain", "backbone=beit_tiny",
-        *(f"backbone.geometry.{key}={value}" for key, value in GEOMETRY.items()),
+        sys.executable, "-m", "beitmed", "pretrain", "backbone=beit_small",
+        "backbone.weights=random",
         f"pretrain.datasets=[{','.join(options.sets)}]", f"pretrain.images={archive}",
-        "backbone.name=beit_small", f"output_dir={options.work}", "name=beit_small",
+        f"output_dir={options.work}", "name=beit_small",
         *RECIPE, *options.keys,
     ]  # fmt: skip
     print(*command, flush=True)

@@ -15,11 +15,13 @@ def ahead(items: Iterable[T]) -> Iterator[T]:
     What making one raises is raised when it is its turn.
     """
     waiting, end = iter(items), object()
-    with ThreadPoolExecutor(1) as pool:
+    # The pool ends when it is collected, and is not waited for: an iterator that is left before its
+    # end may be closed by the garbage collector, in any thread, with any lock held.
+    pool = ThreadPoolExecutor(1)
+    coming = pool.submit(next, waiting, end)
+    while (one := coming.result()) is not end:
         coming = pool.submit(next, waiting, end)
-        while (one := coming.result()) is not end:
-            coming = pool.submit(next, waiting, end)
-            yield one  # type: ignore[misc]
+        yield one  # type: ignore[misc]
 
 
 class AheadLoader:

@@ -76,18 +76,18 @@ def blocks(items: Iterable[Item], form: Form, count: int) -> Iterator[Block]:
     found: list[tuple[str, np.ndarray, str]] = []
     problems: dict[str, str] = {}
     seen = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while part := list(islice(waiting, count - len(found))):
-            read = pool.map(lambda item: _read(item, form), part)
-            for item, one in zip(part, read, strict=True):
-                if isinstance(one, str):
-                    problems[item.name] = one
-                else:
-                    found.append((item.name, *one))
-            seen += len(part)
-            if len(found) == count:
-                yield _block(found, problems, form, seen)
-                found, problems, seen = [], {}, 0
+    pool = ThreadPoolExecutor(os.cpu_count())  # never waited for, as in `ahead`
+    while part := list(islice(waiting, count - len(found))):
+        read = pool.map(lambda item: _read(item, form), part)
+        for item, one in zip(part, read, strict=True):
+            if isinstance(one, str):
+                problems[item.name] = one
+            else:
+                found.append((item.name, *one))
+        seen += len(part)
+        if len(found) == count:
+            yield _block(found, problems, form, seen)
+            found, problems, seen = [], {}, 0
     if seen:
         yield _block(found, problems, form, seen)
 

@@ -155,8 +155,11 @@ def test_a_live_holder_keeps_the_lock_though_its_clock_is_a_minute_off(
         assert "another-host" not in marker.read_text()
 
 
-def test_a_holder_whose_lease_was_taken_is_told_and_stops(tmp_path, monkeypatch):
+@pytest.mark.parametrize("sigint", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_holder_whose_lease_was_taken_is_told_and_stops(tmp_path, monkeypatch, request, sigint):
     monkeypatch.setattr(locks, "LEASE", 0.4)
+    before = signal.signal(signal.SIGINT, sigint)  # ignored in what a script starts with `&`
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with (
         pytest.raises(UserError, match="another process took this over"),
         locks.exclusive(tmp_path, "one", "waiting"),

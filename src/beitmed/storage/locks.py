@@ -28,6 +28,7 @@ from beitmed.errors import UserError, disk_error
 log = logging.getLogger(__name__)
 LEASE = 30.0  # seconds without a sign of life; the same for all that share a folder
 _PATIENCE = 1.2  # leases, so that whoever can take a marker over as the library does is the first
+_LOST = signal.SIGURG  # not SIGINT, which is ignored in what a script starts with `&`
 _AGAIN = 0.25  # seconds between two looks at a lock that another process has
 
 
@@ -45,8 +46,10 @@ def exclusive(root: Path, name: str, waiting: str) -> Iterator[None]:
         lost.set()
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(main, signal.SIGINT)  # wakes it, too, from what it waits for
+        signal.pthread_kill(main, _LOST)  # wakes it, too, from what it waits for
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(_LOST, signal.default_int_handler)
     try:
         lease = _lease(root, name, stop)
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,3 +38,13 @@ def launch(planned: Jobs, each: Sequence[Sequence[str]], task: Callable[[Any], N
     for one in returned:
         if one.status is not JobStatus.COMPLETED:
             _ = one.return_value  # raises
+
+
+def settle() -> None:
+    """End what prints the words of workers later than they were said, so that nothing comes after
+    what is said from here on.
+    """
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        time.sleep(1)  # for the last lines; when a process exits Ray itself gives them half of that
+        ray.shutdown()

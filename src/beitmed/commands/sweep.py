@@ -58,6 +58,7 @@ def _sweep(planned: Jobs) -> int:
         _launch(planned, [o for o, _ in right], [c for _, c in right], records)
     except Exception as e:
         problem = e
+    launchers.settle()
     outcomes = [_outcome(found, records) for found in planned.found]
     if problem is not None and not any(records.folder.iterdir()):
         records.drop()

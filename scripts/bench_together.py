@@ -20,7 +20,7 @@ from bench_runs import HERE, SMALL
 from bench_table import Table
 
 # Patience with the peer: a run that takes this many times one alone is ended, and said to be over.
-PATIENCE = 8
+PATIENCE = 4
 _SET_BY_OTHERS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "BEITMED_OMP_NUM_THREADS")
 _BUSY = "while True: pass"
 
@@ -37,22 +37,22 @@ def together(
     overrides = [f"{key}={value}" for key, value in small.items()]
     cores = len(os.sched_getaffinity(0))
     print(f"\nRuns beside one another, a small geometry, {cores} cores (measured):")
-    for side in ("beitmed", "peer"):
-        found: dict[str, list[float]] = {"one alone": [], "two at once": [], "beside": []}
-        for i in range(rounds):
+    found: dict[str, dict[str, list[float]]] = {"beitmed": {}, "peer": {}}
+    for i in range(rounds):
+        for side, times in found.items():
             folder = scratch / f"together-{side}{i}"
-            alone = _seconds(side, folder / "alone", overrides, 1)
-            found["one alone"].append(alone)
-            found["two at once"].append(_seconds(side, folder / "two", overrides, 2, alone=alone))
-            found["beside"].append(
-                _seconds(side, folder / "beside", overrides, 1, busy=cores, alone=alone)
-            )
+            alone = _seconds(side, folder / "one alone", overrides, 1)
+            times.setdefault("one alone", []).append(alone)
+            for name, runs, busy in (("two at once", 2, 0), ("beside", 1, cores)):
+                seconds = _seconds(side, folder / name, overrides, runs, busy, alone)
+                times.setdefault(name, []).append(seconds)
+    for side, times in found.items():
         names = {"beside": f"one beside {cores} busy programs"}
-        for name, values in found.items():
+        for name, values in times.items():
             table.add(f"{side}: {names.get(name, name)}", values, "s")
         for name, what in (("two at once", "over one after the other"),
                            ("beside", "over twice one alone")):  # fmt: skip
-            ratios = [b / (2 * a) for a, b in zip(found["one alone"], found[name], strict=True)]
+            ratios = [b / (2 * a) for a, b in zip(times["one alone"], times[name], strict=True)]
             table.add(f"{side}: {names.get(name, name)}, {what}", ratios, "x")
 
 
@@ -90,7 +90,9 @@ def _seconds(
                 break
             if code:
                 sys.exit(f"{side} failed:\n{(folder / str(i) / 'log.txt').read_text()}")
-        return time.perf_counter() - begun
+        seconds = time.perf_counter() - begun
+        print(f"  {side}, {folder.name}: {seconds:.0f} s", flush=True)
+        return seconds
 
 
 def _command(side: str, overrides: list[str], seed: int) -> list[str]:

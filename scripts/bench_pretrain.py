@@ -100,7 +100,7 @@ def peer(cfg: PretrainRun, images: np.ndarray, steps: int, known: bool, folder: 
         train_dataset=data,
     )  # fmt: skip
     stored = torch.from_numpy(images[:, None])
-    codes = network.codes(stored[: min(512, len(stored))]) if words and known else None
+    codes = network.codes(stored[: t.batch_size * steps]) if words and known else None
 
     def labels(inputs: dict[str, torch.Tensor]) -> torch.Tensor | None:
         if not words:
@@ -121,7 +121,7 @@ def ours(cfg: PretrainRun, images: np.ndarray, steps: int, folder: Path) -> Trai
     network, _ = checkpoint.begin(cfg)
     data = batches.Batches(cfg, [source], network.side, None)
     if cfg.objective.name == "tokens":
-        few = type(data.pool)([images[:512]])
+        few = type(data.pool)([images[: cfg.train.batch_size * steps]])
         found = looks.words(network, few)
         data.codes = np.resize(found, (len(images), found.shape[1]))
     order = batches.Order([source], cfg.seed)

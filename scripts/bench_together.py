@@ -16,12 +16,13 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench_runs import HERE, SMALL
+from bench_runs import HERE
 from bench_table import Table
 
 # Patience with the peer: a run that takes this many times one alone is ended, and said to be over.
-PATIENCE = 4
+PATIENCE = 3
 _SET_BY_OTHERS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "BEITMED_OMP_NUM_THREADS")
+_OPENMPS_OWN = "300000"  # GOMP_SPINCOUNT where none is set: GCC's libgomp manual
 _BUSY = "while True: pass"
 
 
@@ -29,20 +30,24 @@ def together(
     table: Table, scratch: Path, rounds: int, data: Path | None, extra: tuple[str, ...]
 ) -> None:
     """Time one run, two at once, and one beside as many busy programs as there are cores."""
-    small = {**dict(o.split("=", 1) for o in SMALL), "train.epochs": "2"}
+    small = {"dataset": "phantom", "backbone": "beit_small", "backbone.weights": "random",
+             "train.epochs": "1", "evaluate.n_resamples": "100"}  # fmt: skip
     if data is not None:
         small |= {"dataset": "pneumonia", "data.root": str(data.resolve()),
                   "data.allow_unofficial": "true", "data.download": "false"}  # fmt: skip
     small |= dict(o.split("=", 1) for o in extra)
     overrides = [f"{key}={value}" for key, value in small.items()]
     cores = len(os.sched_getaffinity(0))
-    print(f"\nRuns beside one another, a small geometry, {cores} cores (measured):")
+    print(f"\nRuns beside one another, the small BEiT, {cores} cores (measured):")
     found: dict[str, dict[str, list[float]]] = {"beitmed": {}, "peer": {}}
     for i in range(rounds):
         for side, times in found.items():
             folder = scratch / f"together-{side}{i}"
             alone = _seconds(side, folder / "one alone", overrides, 1)
             times.setdefault("one alone", []).append(alone)
+            if side == "beitmed":
+                spinning = _seconds(side, folder / "spinning", overrides, 1, spin=True)
+                times.setdefault("one alone, its spin not bounded", []).append(spinning)
             for name, runs, busy in (("two at once", 2, 0), ("beside", 1, cores)):
                 seconds = _seconds(side, folder / name, overrides, runs, busy, alone)
                 times.setdefault(name, []).append(seconds)
@@ -63,9 +68,15 @@ def _seconds(
     runs: int,
     busy: int = 0,
     alone: float | None = None,
+    spin: bool = False,
 ) -> float:
-    """Seconds until `runs` processes of a side, started at once, are over, or patience is."""
+    """Seconds until `runs` processes of a side, started at once, are over, or patience is.
+
+    spin: threads that wait spin as long as OpenMP has them do by itself.
+    """
     environment = {k: v for k, v in os.environ.items() if k not in _SET_BY_OTHERS}
+    if spin:
+        environment["GOMP_SPINCOUNT"] = _OPENMPS_OWN
     with ExitStack() as started:
         for _ in range(busy):
             started.callback(_end, subprocess.Popen([sys.executable, "-c", _BUSY]))

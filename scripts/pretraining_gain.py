@@ -57,7 +57,7 @@ def start(name: str, seed: int, options: argparse.Namespace, *extra: str) -> lis
 def ways(seed: int, options: argparse.Namespace) -> dict[str, list[str]]:
     """The overrides of a training by each way of starting."""
     random = [f"backbone={options.backbone}", "backbone.weights=random",
-              f"backbone.random.init_seed={seed}"]  # fmt: skip
+              *options.geometry, f"backbone.random.init_seed={seed}"]  # fmt: skip
     if options.embedded:
         return {RANDOM: random, "pre-trained": [f"backbone={options.backbone}"]}
     elsewhere, here = f"dataset={options.other}", f"dataset={options.target}"
@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--other", default="pneumonia")
     parser.add_argument("--embedded", action="store_true", help="the BEiT in the package")
     parser.add_argument("--backbone", help="default: beit_tiny, or beit_small with --embedded")
+    parser.add_argument("--geometry", nargs="*", default=[], help="keys of the random weights")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("pretraining_gain"))
     parser.add_argument("--common", nargs="*", default=[], help="keys of every command")

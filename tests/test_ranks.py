@@ -16,16 +16,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import beitmed, resolve
+from safetensors.torch import load_file
 
 from beitmed import pipeline, threads
 from beitmed.backbones import compute
 from beitmed.errors import UserError
+from beitmed.pretraining import line
 from beitmed.ranks import launch, together
 from beitmed.runs import reader
 from beitmed.storage.store import Store
 from beitmed.training import shares
 
 sys.path.append(str(Path(__file__).parent))
+import pretrain_runs
 import rank_tasks
 
 
@@ -71,6 +74,8 @@ def test_a_batch_that_does_not_divide_is_refused_with_what_does():
         assert part in str(e.value)
     assert compute.processes(resolve("processes=auto", "device=cpu")) == 1
     assert compute.processes(resolve("processes=8", "device=cpu", "train.batch_size=16")) == 8
+    with pytest.raises(UserError, match="processes: found 3"):
+        pretrain_runs.resolve("processes=3", "train.batch_size=16")
     # A baseline on features splits no batch.
     assert compute.processes(resolve("processes=3", "method=features_knn", "device=cpu")) == 3
 
@@ -80,11 +85,6 @@ def test_methods_that_are_computed_by_one_process_say_so(method, tmp_path):
     done = beitmed(f"method={method}", "processes=2", "dataset=phantom", cwd=tmp_path)
     assert done.returncode == 2, done.stdout
     assert "processes=2" in done.stderr and "does not read it" in done.stderr
-
-
-def test_a_pretraining_says_that_it_is_one_process(tmp_path):
-    done = beitmed("processes=2", "dataset=breast", cwd=tmp_path, module="pretrain")
-    assert done.returncode == 2 and "processes=2: found with beitmed pretrain" in done.stderr
 
 
 def test_torchrun_is_told_what_to_use_instead(tmp_path):
@@ -312,3 +312,54 @@ def test_a_fill_goes_on_after_a_rank_was_killed(tmp_path):
     done(one, "unfreeze=3", *settings)
     for file in sorted(one.glob("cache/*/rows.bin")):
         assert (tmp_path / file.relative_to(one)).read_bytes() == file.read_bytes()
+
+
+def pretrained(folder: Path, *overrides: str) -> Path:
+    return line.run(
+        pretrain_runs.resolve(
+            *pretrain_runs.FAST, "dataset=phantom", "data.limit=19", "train.batch_size=12",
+            "backbone.random.drop_path_rate=0.3", f"output_dir={folder}",
+            f"cache.root={folder / 'cache'}", "device=cpu", *overrides,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "objective",
+    [("objective=pixels",), ("objective=hybrid",), pretrain_runs.WORDS,
+     (*pretrain_runs.WORDS, "pretrain.crop=1", "pretrain.flip=false", "pretrain.intensity=0")],
+    ids=["pixels", "hybrid", "words", "words_once"],
+)  # fmt: skip
+def test_a_pretraining_by_two_processes_learns_what_one_learns(objective, tmp_path):
+    """Of 37 images in batches of 12: the last batch has one, which one of the two only repeats."""
+    one = pretrained(tmp_path / "one", *objective, "pretrain.weights=[0.98]")
+    two = pretrained(tmp_path / "two", *objective, "pretrain.weights=[0.98]", "processes=2")
+    assert one.name == two.name
+    learnt = [load_file(run / "huggingface" / "model.safetensors") for run in (one, two)]
+    for name, values in learnt[0].items():
+        np.testing.assert_allclose(learnt[1][name], values, rtol=0, atol=1e-5, err_msg=name)
+    rows = [np.genfromtxt(run / "history.csv", delimiter=",", names=True) for run in (one, two)]
+    assert rows[0].dtype.names == rows[1].dtype.names
+    for name in rows[0].dtype.names:
+        np.testing.assert_allclose(rows[1][name], rows[0][name], rtol=1e-4, err_msg=name)
+    assert reader.read_json(two / "environment.json")["processes"] == 2
+
+
+@pytest.mark.slow
+def test_a_pretraining_goes_on_with_another_number_of_processes(tmp_path, monkeypatch):
+    undisturbed = pretrained(tmp_path / "undisturbed", "objective=hybrid")
+    real = line.load_file
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(line, "load_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(tmp_path / "run", "objective=hybrid", "processes=2")
+    monkeypatch.setattr(line, "load_file", real)
+    run = pretrained(tmp_path / "run", "objective=hybrid")
+    assert (run / "run.log").read_text().count("epoch 2 of 4") == 1  # it went on
+    learnt = [load_file(r / "huggingface" / "model.safetensors") for r in (undisturbed, run)]
+    for name, values in learnt[0].items():
+        np.testing.assert_allclose(learnt[1][name], values, rtol=0, atol=1e-5, err_msg=name)

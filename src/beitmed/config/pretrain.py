@@ -17,7 +17,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 #: Keys of a training that a pre-training has no use for.
 UNREAD = ("unfreeze", "trunk_mode", "adapter", "lora", "features", "label_fraction", "shots",
           "balanced", "majority_ratio", "balancing", "method", "evaluate", "export", "cache.dtype",
-          "cache.depths", "data.folds", "data.fold", "processes")  # fmt: skip
+          "cache.depths", "data.folds", "data.fold")  # fmt: skip
 
 
 class _Masked(Strict):

@@ -17,6 +17,7 @@ from beitmed.config import PretrainRun
 from beitmed.config.pretrain import HybridObjective
 from beitmed.pretraining import masking, views
 from beitmed.pretraining.sources import Pool, Source
+from beitmed.training import shares
 
 # What a random number is drawn for; beside the seed, so that no two share a stream.
 _ORDER, _MASKS, _VIEW, _OTHER_VIEW, _HELD = 1, 2, 3, 4, 5
@@ -51,11 +52,17 @@ class Order(Sampler[Slot]):
             chosen.append(start + of_set)
             start += n
         order = rng.permutation(np.concatenate(chosen))
-        return iter([(self.epoch, place, int(image)) for place, image in enumerate(order)])
+        epoch = self.epoch
+        return ((epoch, place, int(image)) for place, image in enumerate(order))
 
 
 class Batches(Dataset):
-    """Batches for `MaskedNetwork.forward`; codes: visual words of each image, where known."""
+    """Batches for `MaskedNetwork.forward`; codes: visual words of each image, where known.
+
+    In one of several ranks its share of them; at_once: how many images one process passes.
+    """
+
+    at_once: int | None = None
 
     def __init__(
         self, cfg: PretrainRun, sources: Sequence[Source], side: int, codes: np.ndarray | None
@@ -77,21 +84,25 @@ class Batches(Dataset):
             return np.random.default_rng([self.cfg.seed, what, epoch, place])
 
         n = len(indices)
+        own = shares.own(n, self.at_once or n)
         masks = masking.draw(self.cfg.objective, rng(_MASKS), n, self.side)
         batch: dict[str, Any] = {
-            "images": self.pool.take(indices), "masks": torch.from_numpy(masks)
+            "images": self.pool.take(indices[own]), "masks": torch.from_numpy(masks[own])
         }  # fmt: skip
         if self.codes is not None:
-            batch["codes"] = torch.from_numpy(self.codes[indices].astype(np.int64))
+            batch["codes"] = torch.from_numpy(self.codes[indices[own]].astype(np.int64))
         if self.changed:
-            batch["view"] = self._view(rng(_VIEW), indices)
+            batch["view"] = self._view(rng(_VIEW), indices, own)
         if self.contrast:
-            batch["other"] = self._view(rng(_OTHER_VIEW), indices)
+            batch["other"] = self._view(rng(_OTHER_VIEW), indices, own)
         return batch
 
-    def _view(self, rng: np.random.Generator, indices: np.ndarray) -> dict[str, torch.Tensor]:
+    def _view(
+        self, rng: np.random.Generator, indices: np.ndarray, own: np.ndarray
+    ) -> dict[str, torch.Tensor]:
         flip = self.flips[self.pool.of(indices)]
-        return views.draw(rng, flip, self.cfg.pretrain.crop, self.cfg.pretrain.intensity)
+        drawn = views.draw(rng, flip, self.cfg.pretrain.crop, self.cfg.pretrain.intensity)
+        return {name: values[own] for name, values in drawn.items()}
 
 
 def held_out(

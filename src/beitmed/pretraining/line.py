@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from beitmed import config
 from beitmed.backbones import compute, weights
@@ -20,6 +21,7 @@ from beitmed.model import Row
 from beitmed.pretraining import batches, card, checkpoint, looks, pictures, sources, tokenizer
 from beitmed.pretraining.network import MaskedNetwork
 from beitmed.pretraining.sources import Source
+from beitmed.ranks import launch, member, together
 from beitmed.runs import environment, folder
 from beitmed.runs.folder import Run
 from beitmed.runs.reader import PRETRAINING
@@ -28,6 +30,7 @@ from beitmed.training import trainer, unlabelled
 
 log = logging.getLogger(__name__)
 FORMAT = 1  # of pretraining.json
+_LEARNT = "learnt.safetensors"  # beside the checkpoints: what ranks hand over
 _BETWEEN_PICTURES = 60.0  # seconds
 # Two checkpoints for a moment, each with Adam's two moments, the result, and the rest.
 _COPIES, _BYTES_OF_THE_REST = 7, 20_000_000
@@ -97,7 +100,6 @@ def _record(cfg: PretrainRun, claimed: Run, found: Sequence[Source]) -> None:
 def _train(
     cfg: PretrainRun, claimed: Run, network: MaskedNetwork, found: Sequence[Source]
 ) -> list[Row]:
-    network.to(compute.device(cfg))
     count = sum(p.numel() for p in network.parameters() if p.requires_grad)
     files.require_space(claimed.path, _COPIES * 4 * count + _BYTES_OF_THE_REST)
     claimed.agree(
@@ -106,35 +108,85 @@ def _train(
          "patches": network.side**2},
         "weights",
     )  # fmt: skip
-    read = batches.Batches(cfg, found, network.side, None)
-    if isinstance(cfg.objective, TokensObjective) and not read.changed:
-        log.info("The visual words of %s images are found once.", f"{len(read):,}")
-        read.codes = looks.words(network, read.pool)
-    order = batches.Order(found, cfg.seed)
-    steps = -(-len(order) // cfg.train.batch_size) * cfg.train.epochs
+    per_epoch = len(batches.Order(found, cfg.seed))
+    steps = -(-per_epoch // cfg.train.batch_size) * cfg.train.epochs
     log.info(
         "%s: %s parameters, %d patches, %s steps.", cfg.backbone.name, f"{count:,}",
         network.side**2, f"{min(steps, cfg.train.max_steps or steps):,}",
     )  # fmt: skip
-    reporter = _Reporter(cfg, claimed, network, found, len(order))
-    look = looks.Looks(cfg, network, found)
+    teller = _Teller(cfg, claimed, per_epoch)
+    if (processes := compute.processes(cfg)) == 1:
+        return _fit(cfg, network, found, claimed, teller)
+    history = launch.start(
+        processes, compute.device(cfg).type == "cuda", _fit_as_a_rank, cfg, claimed.path,
+        hear=teller,
+    )  # fmt: skip
+    network.load_state_dict(load_file(claimed.checkpoints / _LEARNT))
+    return history
+
+
+def _fit_as_a_rank(cfg: PretrainRun, folder: Path) -> list[Row]:
+    """The same in one of several processes, which has to read everything for itself."""
+    trainer.seed_everything(cfg.seed)
+    network, _ = checkpoint.begin(cfg)
+    claimed = Run(folder)
+    history = _fit(cfg, network, sources.load(cfg), claimed, member.say)
+    if together.first():
+        claimed.checkpoints.mkdir(exist_ok=True)
+        with files.replacing(claimed.checkpoints / _LEARNT) as file:
+            save_file(network.state_dict(), file)
+    return history
+
+
+def _fit(
+    cfg: PretrainRun, network: MaskedNetwork, found: Sequence[Source], claimed: Run,
+    tell: Callable[[Row], None],
+) -> list[Row]:  # fmt: skip
+    network.to(compute.device(cfg))
+    read = batches.Batches(cfg, found, network.side, None)
+    if isinstance(cfg.objective, TokensObjective) and not read.changed:
+        log.info("The visual words of %s images are found once.", f"{len(read):,}")
+        read.codes = looks.words(network, read.pool)
+    order, look = batches.Order(found, cfg.seed), looks.Looks(cfg, network, found)
+    draw = _Pictures(cfg, network, found, claimed.path)
+
+    def report(row: Row) -> None:
+        tell(row)
+        if together.first():
+            draw(row)
+
     return unlabelled.fit(
-        network, read, order, cfg, claimed.checkpoints, cfg.pretrain.every, look, reporter
+        network, read, order, cfg, claimed.checkpoints, cfg.pretrain.every, look, report
     )
 
 
-class _Reporter:
-    """What is said and drawn at each look."""
+class _Pictures:
+    """Reconstructions after a look, not too often."""
 
     def __init__(
-        self, cfg: PretrainRun, claimed: Run, network: MaskedNetwork, found: Sequence[Source],
-        per_epoch: int,
-    ) -> None:  # fmt: skip
-        self.cfg, self.claimed, self.network, self.found = cfg, claimed, network, found
-        self.per_epoch = per_epoch
-        self.start = self.drawn = time.monotonic()
+        self, cfg: PretrainRun, network: MaskedNetwork, found: Sequence[Source], folder: Path
+    ) -> None:
+        self.cfg, self.network, self.found, self.folder = cfg, network, found, folder
+        self.drawn = time.monotonic()
+
+    def __call__(self, row: Row) -> None:
+        now = time.monotonic()
+        if now - self.drawn > _BETWEEN_PICTURES:
+            self.drawn = now
+            pictures.draw_reconstructions(
+                self.cfg, self.network, self.found,
+                f"{self.folder.name}, epoch {row['epoch']:g}: held-out images", self.folder,
+            )  # fmt: skip
+            self.network.train()
+
+
+class _Teller:
+    """What is said at each look."""
+
+    def __init__(self, cfg: PretrainRun, claimed: Run, per_epoch: int) -> None:
+        self.cfg, self.claimed, self.per_epoch = cfg, claimed, per_epoch
         self.last: float | None = None  # epoch of the last look of this process
-        self.since = self.start
+        self.since = time.monotonic()
 
     def __call__(self, row: Row) -> None:
         now, epoch = time.monotonic(), float(row["epoch"])
@@ -151,13 +203,6 @@ class _Reporter:
             epoch, self.cfg.train.epochs, row["train_loss"], seen, f"{rate:,.0f}", _time(left),
         )  # fmt: skip
         self.claimed.tick()
-        if now - self.drawn > _BETWEEN_PICTURES:
-            self.drawn = now
-            pictures.draw_reconstructions(
-                self.cfg, self.network, self.found,
-                f"{self.claimed.path.name}, epoch {epoch:g}: held-out images", self.claimed.path,
-            )  # fmt: skip
-            self.network.train()
 
 
 def _time(seconds: float) -> str:

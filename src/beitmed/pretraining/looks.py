@@ -6,7 +6,7 @@ judge it. Nothing is chosen by it, and `pretrain.probe=none` reads none at all.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from beitmed.methods import linear, neighbors
 from beitmed.pretraining import batches
 from beitmed.pretraining.network import MaskedNetwork
 from beitmed.pretraining.sources import Labelled, Pool, Source
+from beitmed.ranks import together
 from beitmed.storage.rows import Rows
+from beitmed.training import shares
 
 _PROBED = 2000  # images of a split, from its start
 _AT_ONCE = 32  # images of a pass; another number may move the last digits, and a word with them
@@ -38,16 +40,24 @@ class Looks:
         """held_out_<part> of the loss; val_auc_<set> of a probe, NaN where that is undefined."""
         self.network.eval()
         sums: dict[str, float] = {}
-        for batch in batches.held_out(
-            self.cfg, self.held, self.network.side, self.cfg.train.batch_size
-        ):
-            n = len(batch["images"])
-            for name, value in self._passed(batch).items():
-                sums[name] = sums.get(name, 0.0) + n * float(value)
+        for n, values in self._held_out():
+            for name, value in values.items():
+                sums[name] = sums.get(name, 0.0) + n * value
         found = {f"held_out_{name}": total / len(self.held) for name, total in sums.items()}
         if self.cfg.pretrain.probe != "none":
             found |= {f"val_auc_{one.cfg.dataset.name}": self._probe(one) for one in self.labelled}
         return found
+
+    def _held_out(self) -> list[tuple[int, dict[str, float]]]:
+        """How many images each batch has, and the parts of its loss; in ranks each finds some."""
+        mine = []
+        size, ranks = self.cfg.train.batch_size, together.count()
+        for i, batch in enumerate(batches.held_out(self.cfg, self.held, self.network.side, size)):
+            if i % ranks == together.index():
+                found = {name: float(value) for name, value in self._passed(batch).items()}
+                mine.append((len(batch["images"]), found))
+        each = together.gathered(mine)
+        return [each[i % ranks][i // ranks] for i in range(sum(map(len, each)))]
 
     def _passed(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         device = self.network.head.weight.device
@@ -68,16 +78,19 @@ class Looks:
     def features(self, images: Rows | np.ndarray) -> np.ndarray:
         """float32 [n, pooled] of the first images."""
         device = self.network.head.weight.device
-        parts = []
-        for part in _parts(Pool([images[:_PROBED]])):
+
+        def pooled(part: torch.Tensor) -> np.ndarray:
             with compute.autocast(self.cfg, device):
-                parts.append(self.network.pooled(part.to(device)).float().cpu().numpy())
-        return np.concatenate(parts)
+                return self.network.pooled(part.to(device)).float().cpu().numpy()
+
+        return _of_all(Pool([images[:_PROBED]]), pooled)
 
 
-def _parts(pool: Pool) -> Iterator[torch.Tensor]:
-    for start in range(0, len(pool), _AT_ONCE):
-        yield pool.take(np.arange(start, min(start + _AT_ONCE, len(pool))))
+def _of_all(pool: Pool, find: Callable[[torch.Tensor], np.ndarray]) -> np.ndarray:
+    """What is found of all images, a few at a time; in ranks each finds some."""
+    mine = shares.rows(len(pool), _AT_ONCE)
+    parts = [find(pool.take(mine[a : a + _AT_ONCE])) for a in range(0, len(mine), _AT_ONCE)]
+    return shares.joined(np.concatenate(parts) if parts else None, len(pool), _AT_ONCE)
 
 
 def _to(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torch.Tensor]:
@@ -91,5 +104,4 @@ def _to(values: dict[str, torch.Tensor], device: torch.device) -> dict[str, torc
 def words(network: MaskedNetwork, pool: Pool) -> np.ndarray:
     """The visual words of all images as they are, unsigned integers [n, patches], once."""
     device, small = network.head.weight.device, np.min_scalar_type(network.head.out_features - 1)
-    found = [network.codes(part.to(device)).cpu().numpy().astype(small) for part in _parts(pool)]
-    return np.concatenate(found)
+    return _of_all(pool, lambda part: network.codes(part.to(device)).cpu().numpy().astype(small))

@@ -18,6 +18,7 @@ from beitmed.backbones import families
 from beitmed.config.pretrain import HybridObjective, Objective, TokensObjective
 from beitmed.pretraining.tokenizer import Tokenizer
 from beitmed.pretraining.views import Pixels
+from beitmed.ranks import together
 
 _MASK_TOKEN = "mask_token"
 
@@ -142,11 +143,13 @@ class MaskedNetwork(nn.Module):
         codes: torch.Tensor | None = None,
         view: Mapping[str, torch.Tensor] | None = None,
         other: Mapping[str, torch.Tensor] | None = None,
+        counted: int | None = None,
     ) -> dict[str, torch.Tensor]:
         """Stored images uint8 [n, 1 or 3, h, w] -> the loss, and its parts by name.
 
         masks: bool [n, patches]. codes: int64 [n, patches], the visual words, where they are known.
-        view, other: what of each image is seen, and the second view of a contrast.
+        view, other: what of each image is seen, and the second view of a contrast. counted: in one
+        of several ranks how many of the images count; the contrast is that of all ranks' images.
         """
         pixels = self.pixels(images, view)
         tokens = self.encode(pixels, masks)
@@ -158,7 +161,7 @@ class MaskedNetwork(nn.Module):
         loss = self._of_pixels(self._predicted(patches), self.patches_of(pixels)[masks])
         if other is None or not isinstance(self.objective, HybridObjective):
             return {"loss": loss}
-        contrast = self._contrast(tokens, self.encode(self.pixels(images, other)))
+        contrast = self._contrast(tokens, self.encode(self.pixels(images, other)), counted)
         weight = self.objective.weight
         return {"loss": loss + weight * contrast, "regression": loss, "contrast": contrast}
 
@@ -200,7 +203,7 @@ class MaskedNetwork(nn.Module):
             return (predicted - target).abs().mean()
         return ((predicted - standardised(target)[0]) ** 2).mean()
 
-    def _contrast(self, one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+    def _contrast(self, one: torch.Tensor, two: torch.Tensor, counted: int | None) -> torch.Tensor:
         """InfoNCE: which of a batch's second views is of the same image, and the other way round.
 
         Source: A. van den Oord et al. 2018, arXiv:1807.03748.
@@ -210,6 +213,9 @@ class MaskedNetwork(nn.Module):
             normalize(self.projector(self.family.pool(self.model, tokens)).float(), dim=1)
             for tokens in (one, two)
         )
+        if counted is not None:
+            nothing = 0 * (a.sum() + b.sum())  # a gradient, though none of the images may count
+            a, b = (together.with_others(x[:counted]) + nothing for x in (a, b))
         scores = a @ b.T / self.objective.temperature
         same = torch.arange(len(scores), device=scores.device)
         return (cross_entropy(scores, same) + cross_entropy(scores.T, same)) / 2

@@ -73,3 +73,17 @@ def collected(value: T) -> list[T]:
     found: list[Any] | None = [None] * count() if first() else None
     dist.gather_object(value, found, 0, group=_objects)
     return found or []
+
+
+def with_others(rows: torch.Tensor) -> torch.Tensor:
+    """The rows of all ranks, by rank, on every one: its own with their gradient, others without."""
+    if count() == 1:
+        return rows
+    counts = gathered(len(rows))
+    room = rows.new_zeros(max(counts), *rows.shape[1:])
+    room[: len(rows)] = rows.detach()
+    found = [torch.empty_like(room) for _ in counts]
+    dist.all_gather(found, room)
+    each = [one[:n] for one, n in zip(found, counts, strict=True)]
+    each[index()] = rows
+    return torch.cat(each)

@@ -24,8 +24,16 @@ def chunks(
     n = len(batch["labels"])
     size = at_once(batch, network, n)
     for start in range(0, n, size):
-        part = {name: values[start : start + size] for name, values in batch.items()}
+        part = cut(batch, start, start + size)
         yield len(part["labels"]) / n, part
+
+
+def cut(batch: Mapping[str, Any], start: int, stop: int) -> dict[str, Any]:
+    """The images start to stop of a batch."""
+    return {
+        name: cut(values, start, stop) if isinstance(values, Mapping) else values[start:stop]
+        for name, values in batch.items()
+    }
 
 
 def at_once(batch: Mapping[str, Any], network: FreezableBackbone, n: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils.data import Dataset, Sampler, Subset
+from torch.utils.data import BatchSampler, Dataset, Sampler, Subset
 
 from beitmed.ranks import together
 
@@ -31,6 +31,11 @@ class Share(NamedTuple):
     stop: int
     weight: float
 
+    @property
+    def counted(self) -> int:
+        """How many of its images count."""
+        return self.stop - self.start if self.weight else 0
+
 
 def of_batch(n: int, size: int, rank: int, ranks: int) -> list[Share]:
     """A rank's shares of a batch of n images that one process passes `size` at a time."""
@@ -42,24 +47,25 @@ def of_batch(n: int, size: int, rank: int, ranks: int) -> list[Share]:
     return found
 
 
-class RankBatches(Sampler[list[int]]):
+def own(n: int, size: int) -> np.ndarray:
+    """Which images of a batch of n this rank passes; `size` as in `of_batch`."""
+    shares = of_batch(n, size, together.index(), together.count())
+    starts = np.cumsum([0, *(share.whole for share in shares)])
+    return np.concatenate(
+        [np.arange(a + b.start, a + b.stop) for a, b in zip(starts, shares, strict=False)]
+    )
+
+
+class RankBatches(BatchSampler):
     """A rank's part of each batch of an order of images."""
 
     def __init__(self, order: Sampler[int], batch_size: int, size: int) -> None:
-        self.order, self.size = order, size
-        self.batches = torch.utils.data.BatchSampler(order, batch_size, drop_last=False)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+        super().__init__(order, batch_size, drop_last=False)
+        self.size = size
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches:
-            rows: list[int] = []
-            start = 0
-            for share in of_batch(len(batch), self.size, together.index(), together.count()):
-                rows += batch[start + share.start : start + share.stop]
-                start += share.whole
-            yield rows
+        for batch in super().__iter__():
+            yield [batch[i] for i in own(len(batch), self.size)]
 
 
 class SharedDraws(TorchFunctionMode):

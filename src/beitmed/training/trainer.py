@@ -35,7 +35,7 @@ from beitmed.data.ahead import AheadLoader
 from beitmed.errors import UserError
 from beitmed.ranks import together
 from beitmed.training.checkpoints import Checkpoints, last_complete
-from beitmed.training.in_ranks import InRanks
+from beitmed.training.in_ranks import LabelledInRanks
 from beitmed.training.parts import at_once, chunks
 
 # A loss is looked at when it is there; on a GPU so many together, as to look is to wait for it.
@@ -157,7 +157,7 @@ class _Trainer(PartsTrainer):
         assert not lost and not load_result.unexpected_keys, load_result
 
 
-class _RankTrainer(InRanks, _Trainer):
+class _RankTrainer(LabelledInRanks, _Trainer):
     """The same in one of several ranks."""
 
     def at_once(self) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import BatchSampler, Dataset, Sampler
 from transformers import (
     TrainerCallback,
     TrainerControl,
@@ -16,7 +16,9 @@ from transformers import (
 )
 
 from beitmed.config import Config
-from beitmed.training import parts, trainer
+from beitmed.ranks import together
+from beitmed.training import parts, shares, trainer
+from beitmed.training.in_ranks import InRanks
 from beitmed.training.trainer import Row
 
 Look = Callable[[], dict[str, float]]
@@ -40,7 +42,7 @@ class _Trainer(trainer.PartsTrainer):
         return [
             (len(part["images"]) / n, part)
             for start in range(0, n, size)
-            for part in [_slice(inputs, start, start + size)]
+            for part in [parts.cut(inputs, start, start + size)]
         ]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -59,6 +61,35 @@ class _Trainer(trainer.PartsTrainer):
         return metrics
 
 
+class _RankTrainer(InRanks, _Trainer):
+    """The same in one of several ranks."""
+
+    def at_once(self) -> int:
+        network: Any = self.model
+        size = self._train_batch_size
+        if network.sums and self.args.device.type == "cpu":
+            size = min(size, parts.at_once_on_a_cpu(network.numbers))
+        batches: Any = self.train_dataset
+        batches.at_once = size  # what is drawn is drawn for all of a batch, and read for a share
+        return size
+
+    def batches(self) -> BatchSampler:
+        return BatchSampler(self.order, self._train_batch_size, drop_last=False)
+
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        network: Any = self.model
+        if network.sums:
+            return super().compute_loss(model, inputs, *args, **kwargs)
+        [share] = self._shares
+        with shares.SharedDraws(share):
+            found = model(**inputs, counted=share.counted)
+        # Each rank has the contrast of the whole batch, and its gradient by its own images alone:
+        # the ranks' gradients add up to the batch's, and are divided by their number.
+        n, contrast = together.count(), found["contrast"]
+        contrast = n * contrast - (n - 1) * contrast.detach()
+        return share.weight * found["regression"] + network.objective.weight * contrast
+
+
 class _Looks(TrainerCallback):
     """Log, look and save at every so many epochs, and at the end."""
 
@@ -74,13 +105,6 @@ class _Looks(TrainerCallback):
         return control
 
 
-def _slice(batch: Any, start: int, stop: int) -> Any:
-    return {
-        name: _slice(values, start, stop) if isinstance(values, dict) else values[start:stop]
-        for name, values in batch.items()
-    }
-
-
 def _as_they_are(batch: Any) -> Any:
     return batch
 
@@ -91,10 +115,11 @@ def build(
 ) -> Any:  # fmt: skip
     """A Trainer of this configuration.
 
-    batches: `__getitems__` of what `order` yields is a whole batch, the network's keywords. every:
+    batches: `__getitems__` of what `order` yields is a whole batch, the network's keywords; or of
+    one that a process passes `at_once` at a time this rank's share. every:
     epochs between two looks, each of which leaves a checkpoint.
     """
-    found = _Trainer(
+    found = (_Trainer if together.count() == 1 else _RankTrainer)(
         model=network,
         args=trainer.arguments(cfg, checkpoints, "no", logging="no"),
         train_dataset=batches,

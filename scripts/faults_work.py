@@ -42,7 +42,8 @@ atexit.register(shutil.rmtree, _SAID)
 class Work:
     """A command; phases: what its files tell, in their order; before: what it finds in its folder.
 
-    codes: of its end where the disk is full.
+    codes: of its end where the disk is full. workers: whether it has processes that only a Python
+    of its own ends; after a fork they would be waited for.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Work:
     phase: Callable[[Path], str]
     before: Callable[[Path], None] = lambda folder: None
     codes: tuple[int, ...] = (2,)
+    workers: bool = False
 
 
 @dataclass
@@ -82,7 +84,7 @@ class Process:
                 assert self._cat.stdin is not None
                 os.dup2(self._cat.stdin.fileno(), 1)
                 os.dup2(1, 2)
-                _become(work, folder, cold, limit)
+                _become(work, folder, cold or work.workers, limit)
             finally:
                 os._exit(70)
         assert self._cat.stdin is not None
@@ -267,7 +269,8 @@ def sweep(launcher: str) -> Work:
     arguments = ("train", "-m", *RUN, "seed=1,2")
     if launcher != "local":
         arguments += (f"launcher={launcher}",)
-    return Work(f"sweep, {launcher}", arguments, RUN_PHASES, _sweep, codes=(1, 2))
+    return Work(f"sweep, {launcher}", arguments, RUN_PHASES, _sweep, codes=(1, 2),
+                workers=launcher != "local")  # fmt: skip
 
 
 def report(outputs: Path, old: Path | None = None) -> Work:

@@ -137,7 +137,13 @@ def compare(of_kind: dict[str, dict], out: Path, title: str) -> None:
     files.write_atomic(out / "gain.csv", files.csv_text(header, rows))
     drawn_rows = [Row(f"{r[0]}: {r[1]}", r[7], r[8], r[9], written(r[7], r[8], r[9])) for r in rows]
     page.write_both(
-        partial(forest, drawn_rows, title=title, xlabel="AUC less that of random weights"),
+        partial(
+            forest,
+            drawn_rows,
+            title=title,
+            xlabel="AUC less that of random weights",
+            differences=True,
+        ),
         out / "gain",
     )
     beyond = [r for r in rows if r[11] is not None and r[11] < 0.05]

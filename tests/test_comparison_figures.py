@@ -413,6 +413,14 @@ def test_forests_mark_zero_where_differences_lie_around_it():
         forest([], title="t", xlabel="d")
 
 
+def test_a_forest_of_differences_holds_0_though_all_of_them_are_larger():
+    rows = [Row("a", 0.2, 0.1, 0.3, "0.2 [0.1, 0.3]")]
+    for differences, line in ((True, [[0, 0]]), (False, [])):
+        [axes] = forest(rows, title="t", xlabel="d", differences=differences).axes
+        found = [list(x.get_xdata()) for x in axes.lines if x.get_linestyle() not in ("-", "None")]
+        assert found == line
+
+
 # --- Class counts
 
 

@@ -39,11 +39,13 @@ def forest(
     title: str,
     xlabel: str,
     no_skill: float | None = None,
+    differences: bool = False,
     width: float = FULL_WIDTH,
 ) -> Figure:
     """Draw a forest plot: a row a variant, in the order given and never ordered by value.
 
-    no_skill: what a constant prediction reaches, as a line across all rows.
+    no_skill: what a constant prediction reaches, as a line across all rows. differences: whether
+    the values are, so that the axis has to hold 0.
 
     Beside each row stands its value with its interval; one that has none stands there with its
     reason. Where the axis holds 0 inside, it is marked: differences are read against it.
@@ -56,7 +58,9 @@ def forest(
     handles, names = _key(rows, no_skill)
     page = Page(width, height + 0.65 + 0.15 * (len(names) if width <= WIDTH else 1), title)
     axes = page.axes(left, 0.03, width - left - right, height)
-    axes.set(xlim=_span(rows, no_skill), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    axes.set(
+        xlim=_span(rows, 0.0 if differences else no_skill), ylim=(len(rows) - 0.5, -0.5), yticks=[]
+    )
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_locator(MaxNLocator(6 if width > WIDTH else 3))
     axes.set_xlabel(fitted(xlabel, 3.2 if width > WIDTH else 1.4, lines=2), parse_math=False)
@@ -115,9 +119,9 @@ def _key(rows: Sequence[Row], no_skill: float | None) -> tuple[list[Line2D], lis
     return handles, names
 
 
-def _span(rows: Sequence[Row], no_skill: float | None) -> tuple[float, float]:
+def _span(rows: Sequence[Row], line: float | None) -> tuple[float, float]:
     """Return limits of the axis with some room around all that is drawn."""
-    found = [no_skill]
+    found = [line]
     found += [x for r in rows for x in (r.value, r.low, r.high, r.published, *r.seeds)]
     values = [x for x in found if x is not None]
     if not values:

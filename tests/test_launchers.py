@@ -6,6 +6,8 @@ import importlib.util
 import logging
 import os
 import pickle
+import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,6 +41,16 @@ def test_a_launcher_that_cannot_be_is_refused_before_anything_is_written(argumen
     assert done.returncode == 2
     assert said in done.stderr and "Traceback" not in done.stderr
     assert not list(tmp_path.glob("outputs/*/*"))
+
+
+def test_a_disk_on_which_not_even_a_record_can_be_written_is_called_full(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "beitmed", "train", "-m", *MAJORITY, "seed=1,2"], cwd=tmp_path,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "beitmed: outputs: no space left while writing" in done.stderr
 
 
 def test_a_pre_training_has_the_same_launchers(tmp_path):

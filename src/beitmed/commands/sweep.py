@@ -13,7 +13,7 @@ from pathlib import Path
 from beitmed.commands import launchers
 from beitmed.commands.jobs import Jobs
 from beitmed.config import Config
-from beitmed.errors import UserError, disk_error
+from beitmed.errors import UserError, disk_error, disk_full
 from beitmed.sweeps import fills, work
 from beitmed.sweeps.outcomes import Outcome, Records, State
 from beitmed.sweeps.work import Fill, Origin, Work
@@ -52,7 +52,8 @@ def _sweep(planned: Jobs) -> int:
             f"launcher={planned.launcher.name}: sbatch is not found here. Give the command on a "
             "machine from which Slurm's jobs are submitted, or set launcher=local or joblib."
         )
-    records = Records.create(Path(right[0][1].output_dir).expanduser())
+    outputs = Path(right[0][1].output_dir).expanduser()
+    records = Records.create(outputs)
     problem: Exception | None = None
     try:
         _launch(planned, [o for o, _ in right], [c for _, c in right], records)
@@ -64,7 +65,9 @@ def _sweep(planned: Jobs) -> int:
         records.drop()
         if not isinstance(problem, RuntimeError | OSError):
             raise problem
-        raise UserError(f"launcher={planned.launcher.name}: could not start the runs: {problem}")
+        raise disk_full(problem, outputs) or UserError(
+            f"launcher={planned.launcher.name}: could not start the runs: {problem}"
+        )
     records.drop()
     return _tell(planned, outcomes, problem)
 

@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,9 @@ from hydra import compose, initialize_config_dir
 
 from beitmed import config
 from beitmed.commands import front
+
+# Ignored in tests that a script starts with `&`, and in what they start, which some interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_DATA = REPOSITORY.parent / "shared" / "medmnist"

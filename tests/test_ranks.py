@@ -324,6 +324,12 @@ def pretrained(folder: Path, *overrides: str) -> Path:
     )  # fmt: skip
 
 
+def learnt_the_same(*runs: Path) -> None:
+    one, other = (load_file(run / "huggingface" / "model.safetensors") for run in runs)
+    for name, values in one.items():
+        np.testing.assert_allclose(other[name], values, rtol=0, atol=1e-5, err_msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",
@@ -336,9 +342,7 @@ def test_a_pretraining_by_two_processes_learns_what_one_learns(objective, tmp_pa
     one = pretrained(tmp_path / "one", *objective, "pretrain.weights=[0.98]")
     two = pretrained(tmp_path / "two", *objective, "pretrain.weights=[0.98]", "processes=2")
     assert one.name == two.name
-    learnt = [load_file(run / "huggingface" / "model.safetensors") for run in (one, two)]
-    for name, values in learnt[0].items():
-        np.testing.assert_allclose(learnt[1][name], values, rtol=0, atol=1e-5, err_msg=name)
+    learnt_the_same(one, two)
     rows = [np.genfromtxt(run / "history.csv", delimiter=",", names=True) for run in (one, two)]
     assert rows[0].dtype.names == rows[1].dtype.names
     for name in rows[0].dtype.names:
@@ -360,6 +364,4 @@ def test_a_pretraining_goes_on_with_another_number_of_processes(tmp_path, monkey
     monkeypatch.setattr(line, "load_file", real)
     run = pretrained(tmp_path / "run", "objective=hybrid")
     assert (run / "run.log").read_text().count("epoch 2 of 4") == 1  # it went on
-    learnt = [load_file(r / "huggingface" / "model.safetensors") for r in (undisturbed, run)]
-    for name, values in learnt[0].items():
-        np.testing.assert_allclose(learnt[1][name], values, rtol=0, atol=1e-5, err_msg=name)
+    learnt_the_same(undisturbed, run)

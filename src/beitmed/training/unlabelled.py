@@ -36,9 +36,8 @@ class _Trainer(trainer.PartsTrainer):
         The parts are those of `parts.chunks`.
         """
         network: Any = self.model
-        n = size = len(inputs["images"])
-        if network.sums and inputs["images"].device.type == "cpu":
-            size = parts.at_once_on_a_cpu(network.numbers)
+        n = len(inputs["images"])
+        size = _at_once(network, n, inputs["images"].device)
         return [
             (len(part["images"]) / n, part)
             for start in range(0, n, size)
@@ -65,10 +64,7 @@ class _RankTrainer(InRanks, _Trainer):
     """The same in one of several ranks."""
 
     def at_once(self) -> int:
-        network: Any = self.model
-        size = self._train_batch_size
-        if network.sums and self.args.device.type == "cpu":
-            size = min(size, parts.at_once_on_a_cpu(network.numbers))
+        size = _at_once(self.model, self._train_batch_size, self.args.device)
         batches: Any = self.train_dataset
         batches.at_once = size  # what is drawn is drawn for all of a batch, and read for a share
         return size
@@ -103,6 +99,13 @@ class _Looks(TrainerCallback):
         if round(state.epoch) % self.every == 0 or state.global_step >= state.max_steps:
             control.should_log = control.should_evaluate = control.should_save = True
         return control
+
+
+def _at_once(network: Any, n: int, device: torch.device) -> int:
+    """How many of a batch's n images one process passes; a contrast compares all of them."""
+    if device.type != "cpu" or not network.sums:
+        return n
+    return min(n, parts.at_once_on_a_cpu(network.numbers))
 
 
 def _as_they_are(batch: Any) -> Any:
